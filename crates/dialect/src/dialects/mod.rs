@@ -1,0 +1,3 @@
+//! One file a dialect.
+
+pub(crate) mod y_websocket;

@@ -1,0 +1,146 @@
+//! The stock Yjs WebSocket provider: y-websocket 2, 3 and `@y/websocket` 4.
+//!
+//! Binary messages only, each `varuint type, body`; one message a frame to the client, several a frame from it. Sync is `0, varuint step, varbytes payload`, awareness `1, varbytes`,
+//! denial `2 0 varstring reason`, query `3`. What the author has written comes back to it when it is saved: that copy is its acknowledgement.
+//! Awareness is passed on unread; the room knows the clocks.
+
+use crate::{Dialect, Farewell, Frame, Session};
+use bytes::Bytes;
+use document::MessageLimits;
+use document::lib0::{ReadError, Reader, write_var_bytes};
+use document::wire::Invalid;
+use room::{Closing, Denied, Event, Input, MemberId, StateVector, Update};
+
+const SYNC: u8 = 0;
+const AWARENESS: u8 = 1;
+const AUTH: u8 = 2;
+const QUERY_AWARENESS: u8 = 3;
+
+const STEP_1: u8 = 0;
+const STEP_2: u8 = 1;
+const UPDATE: u8 = 2;
+
+/// Providers before 3.1 come back 100 ms after an open socket was closed: a refused one is held for so long.
+const REFUSED_DELAY_MS: u64 = 3_000;
+
+/// An awareness update with nobody in it: resets the provider's silence timer, and means nothing.
+const KEEP_ALIVE: &[u8] = &[AWARENESS, 1, 0];
+
+/// The dialect. `echo`: authors get their own updates back when these are saved.
+#[derive(Debug)]
+pub(crate) struct YWebsocket {
+    pub(crate) echo: bool,
+}
+
+impl Dialect for YWebsocket {
+    fn name(&self) -> &'static str {
+        "y-websocket"
+    }
+
+    fn encode(&self, event: &Event) -> Option<Vec<u8>> {
+        match event {
+            Event::StateVector(bytes) => Some(message(&[SYNC, STEP_1], bytes)),
+            Event::Missing(bytes) => Some(message(&[SYNC, STEP_2], bytes)),
+            Event::Update(bytes) => Some(message(&[SYNC, UPDATE], bytes)),
+            Event::Saved { update } => update.as_ref().filter(|_| self.echo).map(|bytes| message(&[SYNC, UPDATE], bytes)),
+            Event::Durable(_) => None,
+            Event::Awareness(bytes) => Some(message(&[AWARENESS], bytes)),
+            Event::Denied(Denied::ReadOnly) => Some(denied("read-only")),
+        }
+    }
+
+    fn farewell(&self, closing: &Closing) -> Farewell {
+        let plain = |code, reason: &str| Farewell { message: None, delay_ms: 0, code, reason: reason.to_owned() };
+        let refused = |code, reason| Farewell { message: Some(denied(reason)), delay_ms: REFUSED_DELAY_MS, ..plain(code, reason) };
+        match closing {
+            Closing::Malformed => plain(4400, "malformed message"),
+            Closing::Beyond(limit) => Farewell { message: Some(denied(limit)), ..plain(4413, limit) },
+            Closing::StorageFailed => plain(1011, "storage failed; unsaved edits stay in your editor"),
+            Closing::ShuttingDown => plain(1001, "server shutting down"),
+            Closing::SlowConsumer => plain(1013, "slow consumer"),
+            Closing::Protocol(code, reason) => plain(*code, reason),
+            Closing::Silent => plain(1001, "no answer to ping"),
+            Closing::Unauthorized => refused(4401, "unauthorized"),
+            Closing::Forbidden => refused(4403, "permission-denied"),
+            Closing::NotFound => refused(4404, "room-not-found"),
+            Closing::TokenExpired => plain(4501, "token expired, reconnect"),
+            Closing::Internal => plain(1011, "internal error"),
+        }
+    }
+
+    fn keep_alive(&self) -> Option<&'static [u8]> {
+        Some(KEEP_ALIVE)
+    }
+
+    fn session(&self, member: MemberId, limits: MessageLimits) -> Box<dyn Session> {
+        Box::new(YWebsocketSession { member, limits })
+    }
+}
+
+fn message(head: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + 5 + payload.len());
+    out.extend_from_slice(head);
+    write_var_bytes(&mut out, payload);
+    out
+}
+
+fn denied(reason: &str) -> Vec<u8> {
+    message(&[AUTH, 0], reason.as_bytes())
+}
+
+struct YWebsocketSession {
+    member: MemberId,
+    limits: MessageLimits,
+}
+
+impl Session for YWebsocketSession {
+    fn open(&mut self, inputs: &mut Vec<Input>) {
+        inputs.push(Input::Ask(self.member));
+        inputs.push(Input::QueryAwareness { member: self.member, always: false });
+    }
+
+    fn receive(&mut self, frame: Frame, inputs: &mut Vec<Input>) {
+        let Frame::Binary(bytes) = frame else { return };
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_empty() {
+            match self.message(&bytes, &mut reader) {
+                Ok(Some(input)) => inputs.push(input),
+                Ok(None) => return,
+                Err(ReadError::Truncated | ReadError::IntegerTooBig | ReadError::NotUtf8) => {
+                    inputs.push(Input::Malformed(self.member));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl YWebsocketSession {
+    /// The next message of a frame. None: of a kind whose end cannot be known, so the rest of the frame is passed over.
+    fn message(&self, frame: &Bytes, reader: &mut Reader<'_>) -> Result<Option<Input>, ReadError> {
+        match reader.var_uint()? {
+            kind if kind == u64::from(SYNC) => self.sync(frame, reader),
+            kind if kind == u64::from(AWARENESS) => Ok(Some(Input::Awareness(self.member, frame.slice_ref(reader.var_bytes()?)))),
+            kind if kind == u64::from(QUERY_AWARENESS) => Ok(Some(Input::QueryAwareness { member: self.member, always: true })),
+            _ => Ok(None),
+        }
+    }
+
+    fn sync(&self, frame: &Bytes, reader: &mut Reader<'_>) -> Result<Option<Input>, ReadError> {
+        let step = reader.var_uint()?;
+        if step > u64::from(UPDATE) {
+            return Ok(None);
+        }
+        let payload = reader.var_bytes()?;
+        let input = if step == u64::from(STEP_1) {
+            StateVector::decode(payload, &self.limits).map(|known| Input::Sync(self.member, known))
+        } else {
+            let update = Update::validate(frame.slice_ref(payload), &self.limits);
+            update.map(|update| Input::Update { member: self.member, author: None, update })
+        };
+        Ok(Some(input.unwrap_or_else(|invalid| match invalid {
+            Invalid::Malformed(_) => Input::Malformed(self.member),
+            Invalid::Exceeded(exceeded) => Input::Beyond(self.member, exceeded),
+        })))
+    }
+}

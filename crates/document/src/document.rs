@@ -1,0 +1,738 @@
+//! The struct store: what a document consists of, what is new in an update, what somebody lacks.
+//!
+//! One `Document` per loaded room, changed only by that room. `add` takes a validated update apart into what is new and can be applied, what
+//! has to wait, and what is known; `diff` and `snapshot` write it down again. Never integrates: order within a type is the readers' business.
+//! Deletes are kept as ranges beside the structs, so a delete costs a look-up and never moves content; `compact` drops what they cover.
+
+use crate::encode::{Names, ParentName, Section, write_struct};
+use crate::lib0::write_var_uint;
+use crate::limits::{Exceeded, MessageLimits, RoomLimits};
+use crate::parked::{Parked, ParkedStruct};
+use crate::structs::{Client, Ref, Struct};
+use crate::wire::{self, GC, Id, Invalid, Parent, RawStruct, SKIP, StateVector, TYPE, Update};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Memory of one delete range in its tree.
+const DELETE_BYTES: usize = 12;
+
+/// A Yjs document as structs and delete ranges.
+#[derive(Clone, Debug)]
+pub struct Document {
+    clients: Vec<Client>,
+    index: BTreeMap<u64, u32>,
+    /// The client looked up last: an author types for a while.
+    recent: u32,
+    parents: Parents,
+    parked: Parked,
+    limits: RoomLimits,
+    bytes: usize,
+    serial: u64,
+    fresh: Vec<Fresh>,
+    fresh_deletes: Vec<(u32, u32, u32)>,
+}
+
+/// What became of an update.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// What is new and applied, in the order in which it is to be logged and told to others. Empty: everything was known already, or waits.
+    pub parts: Vec<Part>,
+    /// What is new and has to wait, as an update: to be logged, not told to others.
+    pub parked: Option<Vec<u8>>,
+    /// A bound that kept some of it out.
+    pub refused: Option<Exceeded>,
+}
+
+/// One update to be logged and told to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of the message, as it came.
+    Whole,
+    /// The new part of it, or something parked that it released.
+    Cut {
+        /// Whose it is: the `author` given when it was added.
+        author: u32,
+        /// A v1 update.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Elements that the last `add` made part of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewRange {
+    /// Whose elements.
+    pub client: u64,
+    /// First clock.
+    pub start: u32,
+    /// Clock behind the last.
+    pub end: u32,
+    /// Who sent them, in the caller's numbering.
+    pub author: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    client: u32,
+    start: u32,
+    end: u32,
+    author: u32,
+    /// Brought by this call, not released by it.
+    own: bool,
+}
+
+/// What one call of `add` finds on its way.
+struct Run<'a> {
+    author: u32,
+    /// Something in the message is known, waits, or is a hole: it cannot be passed on as it came.
+    cut: bool,
+    parked: bool,
+    refused: Option<Exceeded>,
+    /// Sections that wait for another one of the same message: (missing client, missing clock, which).
+    waiting: BTreeSet<(u64, u32, usize)>,
+    blocked: Vec<Option<wire::Section<'a>>>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::new(RoomLimits::default())
+    }
+}
+
+impl Document {
+    /// An empty document.
+    pub fn new(limits: RoomLimits) -> Self {
+        Self {
+            clients: Vec::new(),
+            index: BTreeMap::new(),
+            recent: 0,
+            parents: Parents::default(),
+            parked: Parked::default(),
+            limits,
+            bytes: 0,
+            serial: 0,
+            fresh: Vec::new(),
+            fresh_deletes: Vec::new(),
+        }
+    }
+
+    /// A document from stored updates, in the order in which they were accepted. Nothing of them is refused for its size.
+    pub fn load<'a>(limits: RoomLimits, stored: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Invalid> {
+        let mut document = Self::new(RoomLimits::STORED);
+        for bytes in stored {
+            document.add(&Update::validate(bytes, &MessageLimits::STORED)?, 0);
+        }
+        document.limits = limits;
+        Ok(document)
+    }
+
+    /// Other bounds, from the next `add` on.
+    pub fn set_limits(&mut self, limits: RoomLimits) {
+        self.limits = limits;
+    }
+
+    /// Takes in an update. `author` is whom its content is credited to, in the caller's numbering. Costs about 100 ns for a keystroke.
+    pub fn add<B: AsRef<[u8]>>(&mut self, update: &Update<B>, author: u32) -> Added {
+        self.fresh.clear();
+        self.fresh_deletes.clear();
+        self.serial += 1;
+        if let Some(refused) = self.too_large(update) {
+            return Added { refused: Some(refused), ..Added::default() };
+        }
+        let mut run = Run { author, cut: false, parked: false, refused: None, waiting: BTreeSet::new(), blocked: Vec::new() };
+        let mut sections = update.sections();
+        while let Some(section) = sections.open() {
+            sections.close(self.advance(&mut run, section));
+        }
+        if !run.waiting.is_empty() || !self.parked.is_empty() {
+            self.settle(&mut run);
+        }
+        for (client, start, end) in sections.deletes() {
+            self.delete(&mut run, client, start, end);
+        }
+        self.outcome(run)
+    }
+
+    /// Elements that the last `add` applied.
+    pub fn new_structs(&self) -> impl Iterator<Item = NewRange> + '_ {
+        self.fresh.iter().map(|fresh| NewRange {
+            client: self.clients[fresh.client as usize].id,
+            start: fresh.start,
+            end: fresh.end,
+            author: fresh.author,
+        })
+    }
+
+    /// Elements that the last `add` deleted: `(client, start, end)`.
+    pub fn new_deletes(&self) -> impl Iterator<Item = (u64, u32, u32)> + '_ {
+        self.fresh_deletes.iter().map(|&(client, start, end)| (self.clients[client as usize].id, start, end))
+    }
+
+    /// For each client the clock up to which everything is applied. What is parked does not count.
+    pub fn state_vector(&self) -> StateVector {
+        let entries = self.index.iter().map(|(&id, &index)| (id, self.clients[index as usize].state()));
+        StateVector::from_entries(entries.filter(|&(_, clock)| clock > 0).collect())
+    }
+
+    /// One update with everything that somebody at `known` lacks, parked parts behind holes, and all delete ranges. Deleted content is left out
+    /// unless `keep_deleted`.
+    pub fn diff(&self, known: &StateVector, keep_deleted: bool) -> Vec<u8> {
+        self.write(known, if keep_deleted { Content::All } else { Content::Alive }, true)
+    }
+
+    /// Everything applied in few bytes: as `diff` against nothing, but without the children of deleted types, as Yjs's garbage collection leaves
+    /// it, and without what is parked.
+    pub fn snapshot(&self, keep_deleted: bool) -> Vec<u8> {
+        self.write(&StateVector::default(), if keep_deleted { Content::All } else { Content::Collected }, false)
+    }
+
+    /// Drops the content of what is deleted from memory.
+    pub fn compact(&mut self) {
+        let mut compacted = Self::new(RoomLimits::STORED);
+        for (author, bytes) in std::iter::once((0, self.snapshot(false))).chain(self.parked_updates()) {
+            let update = Update::validate(bytes, &MessageLimits::STORED);
+            debug_assert!(update.is_ok(), "a snapshot is a valid update");
+            let Ok(update) = update else { return };
+            compacted.add(&update, author);
+        }
+        *self = Self { serial: self.serial, limits: self.limits, ..compacted };
+    }
+
+    /// Bytes of memory that the content takes, parked structs included.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.parked.bytes()
+    }
+
+    /// True when nothing was ever added.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.parked.is_empty()
+    }
+
+    /// Structs and delete ranges held, for measurements.
+    pub fn counts(&self) -> (usize, usize) {
+        let structs = self.clients.iter().map(|client| client.structs.len()).sum();
+        (structs, self.clients.iter().map(|client| client.deleted.len()).sum())
+    }
+
+    /// True when it has structs that are new here. Deletes do not count.
+    pub fn brings_structs<B: AsRef<[u8]>>(&self, update: &Update<B>) -> bool {
+        let mut sections = update.sections();
+        while let Some(mut section) = sections.open() {
+            while let Some((clock, raw)) = section.next() {
+                let id = Id { client: section.client, clock };
+                if raw.kind() != SKIP && clock + raw.len > self.state(id.client) && !self.parked.covers(id, raw.len) {
+                    return true;
+                }
+            }
+            sections.close(section);
+        }
+        false
+    }
+
+    /// What waits for missing updates, as one update an author: `(author, update)`.
+    pub fn parked_updates(&self) -> Vec<(u32, Vec<u8>)> {
+        let authors = self.parked.authors();
+        authors.into_iter().map(|author| (author, self.write_parked_only(|_, whose| whose == author))).collect()
+    }
+
+    fn too_large<B: AsRef<[u8]>>(&self, update: &Update<B>) -> Option<Exceeded> {
+        let would_be = self.bytes + update.bytes().len();
+        let full = would_be > self.limits.room_bytes_max && self.brings_structs(update);
+        full.then_some(Exceeded::RoomBytes(self.limits.room_bytes_max))
+    }
+
+    /// Applies a section as far as it goes. The rest waits for the sections still to come.
+    fn advance<'a>(&mut self, run: &mut Run<'a>, mut section: wire::Section<'a>) -> wire::Section<'a> {
+        let Some(client) = self.intern(section.client) else {
+            run.refused = Some(Exceeded::Clients(self.limits.clients_max));
+            return section;
+        };
+        loop {
+            let here = section.clone();
+            let Some((clock, raw)) = section.next() else { return section };
+            match self.apply(run, client, clock, &raw, run.author, true) {
+                Applied::Yes => {}
+                Applied::Missing(missing) => {
+                    run.waiting.insert((missing.client, missing.clock, run.blocked.len()));
+                    run.blocked.push(Some(here));
+                    return section;
+                }
+                Applied::Refused(exceeded) => {
+                    run.refused = Some(exceeded);
+                    run.cut = true;
+                    return section;
+                }
+            }
+        }
+    }
+
+    /// Lets what waits go on, until nothing moves; what still waits then is parked.
+    fn settle(&mut self, run: &mut Run<'_>) {
+        let mut grown: VecDeque<u32> = self.fresh.iter().map(|fresh| fresh.client).collect();
+        // A section may wait for one that came before it, or for its own client's parked structs.
+        while let Some(client) = grown.pop_front() {
+            let id = self.clients[client as usize].id;
+            loop {
+                let state = self.clients[client as usize].state();
+                let before = self.fresh.len();
+                if let Some(&found) = run.waiting.range((id, 0, 0)..(id, state, 0)).next() {
+                    run.waiting.remove(&found);
+                    if let Some(section) = run.blocked[found.2].take() {
+                        self.advance(run, section);
+                    }
+                } else if let Some(released) = self.parked.released(id, state) {
+                    self.release(run, released);
+                } else {
+                    break;
+                }
+                grown.extend(self.fresh[before..].iter().map(|fresh| fresh.client));
+            }
+        }
+        for section in std::mem::take(&mut run.blocked).into_iter().flatten() {
+            self.park(run, section);
+        }
+    }
+
+    /// Applies parked structs of a client as far as they go.
+    fn release(&mut self, run: &mut Run<'_>, client: u64) {
+        let Some(index) = self.intern(client) else { return };
+        while let Some((clock, _)) = self.parked.first(client) {
+            let id = Id { client, clock };
+            let Some(parked) = self.parked.remove(id) else { return };
+            let Some(raw) = wire::reread(&parked.raw, id) else { continue };
+            match self.apply(run, index, clock, &raw, parked.author, false) {
+                Applied::Yes => {}
+                Applied::Refused(exceeded) => run.refused = Some(exceeded),
+                Applied::Missing(missing) => {
+                    self.parked.insert(id, parked);
+                    self.parked.wait(client, missing);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts the rest of a section aside.
+    fn park(&mut self, run: &mut Run<'_>, mut section: wire::Section<'_>) {
+        let client = section.client;
+        let mut first = None;
+        while let Some((clock, raw)) = section.next() {
+            let id = Id { client, clock };
+            run.cut = true;
+            if raw.kind() == SKIP || clock + raw.len <= self.state(client) || self.parked.covers(id, raw.len) {
+                continue;
+            }
+            if self.parked.bytes() + raw.raw.len() > self.limits.parked_bytes_max {
+                run.refused = Some(Exceeded::ParkedBytes(self.limits.parked_bytes_max));
+                break;
+            }
+            let parked = ParkedStruct { raw: raw.raw.into(), len: raw.len, author: run.author, serial: self.serial };
+            self.parked.insert(id, parked);
+            run.parked = true;
+            first.get_or_insert((id, self.missing(id, &raw)));
+        }
+        if let Some((_, Some(missing))) = first {
+            self.parked.wait(client, missing);
+        }
+    }
+
+    /// What has to come before a struct can be applied.
+    fn missing(&self, id: Id, raw: &RawStruct<'_>) -> Option<Id> {
+        if id.clock > self.state(id.client) {
+            return Some(Id { client: id.client, clock: id.clock - 1 });
+        }
+        raw.dependencies().find(|dependency| dependency.client != id.client && dependency.clock >= self.state(dependency.client))
+    }
+
+    #[inline]
+    fn apply(&mut self, run: &mut Run<'_>, client: u32, clock: u32, raw: &RawStruct<'_>, author: u32, own: bool) -> Applied {
+        let state = self.clients[client as usize].state();
+        let end = clock + raw.len;
+        if end <= state || raw.kind() == SKIP {
+            run.cut |= own;
+            return Applied::Yes;
+        }
+        let id = Id { client: self.clients[client as usize].id, clock };
+        if clock > state || raw.origin.is_some() || raw.right.is_some() || matches!(raw.parent, Parent::Item(_)) {
+            if let Some(missing) = self.missing(id, raw) {
+                return Applied::Missing(missing);
+            }
+        }
+        if let Err(exceeded) = self.push(client, clock, state - clock, raw) {
+            return Applied::Refused(exceeded);
+        }
+        run.cut |= own && clock < state;
+        match self.fresh.last_mut() {
+            Some(last) if last.client == client && last.end == state && last.author == author && last.own == own => last.end = end,
+            _ => self.fresh.push(Fresh { client, start: state, end, author, own }),
+        }
+        Applied::Yes
+    }
+
+    /// Appends a struct without its first `offset` elements.
+    fn push(&mut self, client: u32, clock: u32, offset: u32, raw: &RawStruct<'_>) -> Result<(), Exceeded> {
+        let at = clock + offset;
+        let mut next = Struct {
+            clock: at,
+            len: raw.len - offset,
+            origin: self.reference(raw.origin),
+            right: self.reference(raw.right),
+            parent: Parents::DEAD,
+            place: 0,
+            bytes: 0,
+            info: raw.info,
+        };
+        let (mut key, mut content) = (raw.sub, raw.content);
+        let mut replaced = Vec::new();
+        if offset > 0 && raw.kind() != GC {
+            next.origin = Ref { client, clock: at - 1 };
+            next.info |= wire::HAS_ORIGIN;
+            key = None;
+            let piece = crate::structs::cut(raw.kind(), raw.content, offset, raw.len, raw.len);
+            content = piece.bytes;
+            if piece.starts_half {
+                replaced.extend_from_slice("\u{fffd}".as_bytes());
+                replaced.extend_from_slice(piece.bytes);
+                content = &replaced;
+            }
+        }
+        next.parent = self.parent_of(client, &next, raw);
+        if raw.kind() == TYPE {
+            self.parents.within(next.parent, self.limits.depth_max)?;
+        }
+        let owner = &mut self.clients[client as usize];
+        let before = (owner.structs.len(), owner.arena.len());
+        owner.push(next, key, content, client);
+        self.bytes += (owner.structs.len() - before.0) * size_of::<Struct>() + owner.arena.len() - before.1;
+        Ok(())
+    }
+
+    fn parent_of(&mut self, client: u32, next: &Struct, raw: &RawStruct<'_>) -> u32 {
+        if raw.kind() == GC {
+            return Parents::DEAD;
+        }
+        if next.origin != Ref::NONE {
+            return self.parent_at(client, next.origin);
+        }
+        if next.right != Ref::NONE {
+            return self.parent_at(client, next.right);
+        }
+        match raw.parent {
+            Parent::Root(name) => self.parents.root(name),
+            Parent::Item(id) => {
+                let reference = self.reference(Some(id));
+                let above = self.parent_at(client, reference);
+                self.parents.item(reference, above)
+            }
+            Parent::Inherited => Parents::DEAD,
+        }
+    }
+
+    /// The parent of the struct that holds an element.
+    fn parent_at(&self, own: u32, reference: Ref) -> u32 {
+        let client = &self.clients[reference.client as usize];
+        debug_assert!(reference.clock < client.state() || own == reference.client, "dependencies are checked first");
+        client.structs.get(client.find(reference.clock)).map_or(Parents::DEAD, |found| found.parent)
+    }
+
+    fn reference(&self, id: Option<Id>) -> Ref {
+        id.and_then(|id| Some(Ref { client: self.lookup(id.client)?, clock: id.clock })).unwrap_or(Ref::NONE)
+    }
+
+    fn delete(&mut self, run: &mut Run<'_>, client: u64, start: u32, end: u32) {
+        let Some(client) = self.intern(client) else {
+            run.refused = Some(Exceeded::Clients(self.limits.clients_max));
+            run.cut = true;
+            return;
+        };
+        let (fresh, mut new) = (&mut self.fresh_deletes, 0);
+        let deleted = &mut self.clients[client as usize].deleted;
+        let before = deleted.len();
+        deleted.insert(start, end, |from, to| {
+            new += to - from;
+            fresh.push((client, from, to));
+        });
+        self.bytes = (self.bytes + deleted.len() * DELETE_BYTES).saturating_sub(before * DELETE_BYTES);
+        run.cut |= new < end - start;
+    }
+
+    fn outcome(&mut self, run: Run<'_>) -> Added {
+        let mut added = Added { refused: run.refused, ..Added::default() };
+        let released = self.fresh.iter().any(|fresh| !fresh.own);
+        if self.fresh.is_empty() && self.fresh_deletes.is_empty() {
+        } else if !run.cut && run.refused.is_none() {
+            added.parts.push(Part::Whole);
+        } else {
+            let bytes = self.write_ranges(|fresh| fresh.own, &self.fresh_deletes);
+            if bytes.len() > 2 {
+                added.parts.push(Part::Cut { author: run.author, bytes });
+            }
+        }
+        if released {
+            let authors: BTreeSet<u32> = self.fresh.iter().filter(|fresh| !fresh.own).map(|fresh| fresh.author).collect();
+            added.parts.extend(authors.into_iter().map(|author| {
+                let bytes = self.write_ranges(|fresh| !fresh.own && fresh.author == author, &[]);
+                Part::Cut { author, bytes }
+            }));
+        }
+        if run.parked {
+            added.parked = Some(self.write_parked_only(|serial, _| serial == self.serial));
+        }
+        added
+    }
+
+    /// Applied ranges and deletes of the last `add` as one update.
+    fn write_ranges(&self, chosen: impl Fn(&Fresh) -> bool, deletes: &[(u32, u32, u32)]) -> Vec<u8> {
+        let mut ranges: BTreeMap<u64, (u32, u32, u32)> = BTreeMap::new();
+        for fresh in self.fresh.iter().filter(|fresh| chosen(fresh)) {
+            let range = (fresh.client, fresh.start, fresh.end);
+            ranges.entry(self.clients[fresh.client as usize].id).and_modify(|known| known.2 = fresh.end).or_insert(range);
+        }
+        let mut out = Vec::new();
+        write_var_uint(&mut out, ranges.len() as u64);
+        for (&id, &(client, start, end)) in ranges.iter().rev() {
+            let mut section = Section::default();
+            self.write_structs(&mut section, &self.clients[client as usize], (start, end), Content::All, &[]);
+            section.finish(id, &mut out);
+        }
+        let mut by_client: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();
+        for &(client, start, end) in deletes {
+            by_client.entry(self.clients[client as usize].id).or_default().push((start, end));
+        }
+        write_deletes(&mut out, by_client.iter().rev().map(|(&id, ranges)| (id, ranges.len(), ranges.iter().copied())));
+        out
+    }
+
+    fn write_parked_only(&self, chosen: impl Fn(u64, u32) -> bool) -> Vec<u8> {
+        let mut sections = Vec::new();
+        for client in self.parked.clients() {
+            let mut section = Section::default();
+            self.write_parked(&mut section, client, &chosen);
+            if !section.is_empty() {
+                sections.push((client, section));
+            }
+        }
+        let mut out = Vec::new();
+        write_var_uint(&mut out, sections.len() as u64);
+        for (client, section) in sections.into_iter().rev() {
+            section.finish(client, &mut out);
+        }
+        out.push(0);
+        out
+    }
+
+    fn write(&self, known: &StateVector, content: Content, parked: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes / 2);
+        let dead = if content == Content::Collected { self.dead_parents() } else { Vec::new() };
+        let with_structs = self.index.iter().filter(|&(&id, &index)| self.clients[index as usize].state() > known.clock(id)).map(|(&id, _)| id);
+        let ids: BTreeSet<u64> = with_structs.chain(self.parked.clients()).collect();
+        let mut sections = 0;
+        for &id in ids.iter().rev() {
+            let mut section = Section::default();
+            if let Some(client) = self.find_client(id).filter(|client| client.state() > known.clock(id)) {
+                self.write_structs(&mut section, client, (known.clock(id), client.state()), content, &dead);
+            }
+            if parked {
+                self.write_parked(&mut section, id, |_, _| true);
+            }
+            sections += u64::from(!section.is_empty());
+            section.finish(id, &mut out);
+        }
+        let mut counted = Vec::with_capacity(out.len() + 10 + self.clients.iter().map(|client| client.deleted.len() * 4).sum::<usize>());
+        write_var_uint(&mut counted, sections);
+        counted.append(&mut out);
+        let deleted = self.index.iter().rev().map(|(&id, &index)| (id, &self.clients[index as usize].deleted));
+        write_deletes(&mut counted, deleted.filter(|(_, ranges)| !ranges.is_empty()).map(|(id, ranges)| (id, ranges.len(), ranges.iter())));
+        counted
+    }
+
+    /// Applied structs of a client, `from..to` not empty. `dead` says whose children are collected; nobody's when it is empty.
+    fn write_structs(&self, section: &mut Section, client: &Client, (from, to): (u32, u32), content: Content, dead: &[bool]) {
+        let mut deleted = client.deleted.from(from).peekable();
+        for known in &client.structs[client.find(from)..] {
+            let (mut at, end) = (known.clock.max(from), known.end().min(to));
+            if at >= end {
+                break;
+            }
+            if content == Content::All {
+                write_struct(section, self, client, known, at, end, false);
+                continue;
+            }
+            if dead.get(known.parent as usize) == Some(&true) {
+                section.collected(at, end - at);
+                continue;
+            }
+            while at < end {
+                while deleted.next_if(|&(_, stop)| stop <= at).is_some() {}
+                let (is_deleted, stop) = match deleted.peek() {
+                    Some(&(start, stop)) if start <= at => (true, stop.min(end)),
+                    Some(&(start, _)) => (false, start.min(end)),
+                    None => (false, end),
+                };
+                write_struct(section, self, client, known, at, stop, is_deleted);
+                at = stop;
+            }
+        }
+    }
+
+    /// Parked structs of a client behind what the section has already, holes in between.
+    fn write_parked(&self, section: &mut Section, client: u64, chosen: impl Fn(u64, u32) -> bool) {
+        let state = self.state(client);
+        for (clock, parked, raw) in self.parked.of(client) {
+            let at = if section.is_empty() { state.max(clock) } else { section.end() };
+            if !chosen(parked.serial, parked.author) || clock + raw.len <= at {
+                continue;
+            }
+            if clock > at {
+                section.skip(at, clock - at);
+            }
+            section.raw(client, clock, &raw, at.saturating_sub(clock));
+        }
+    }
+
+    /// For each parent whether its content is gone: it is deleted, lies in something that is gone, or was never a type.
+    fn dead_parents(&self) -> Vec<bool> {
+        let mut dead: Vec<bool> = Vec::with_capacity(self.parents.entries.len());
+        for entry in &self.parents.entries {
+            dead.push(match entry.name {
+                Name::Dead => true,
+                Name::Root(_) => false,
+                // A type is in the table before its children, so its own parent was decided above.
+                Name::Item(reference) => {
+                    let client = &self.clients[reference.client as usize];
+                    client.structs.get(client.find(reference.clock)).is_none_or(|holder| {
+                        holder.kind() != TYPE || client.deleted.end_at(reference.clock).is_some() || dead[holder.parent as usize]
+                    })
+                }
+            });
+        }
+        dead
+    }
+
+    fn state(&self, id: u64) -> u32 {
+        self.find_client(id).map_or(0, Client::state)
+    }
+
+    fn find_client(&self, id: u64) -> Option<&Client> {
+        self.lookup(id).map(|index| &self.clients[index as usize])
+    }
+
+    #[inline]
+    fn lookup(&self, id: u64) -> Option<u32> {
+        match self.clients.get(self.recent as usize) {
+            Some(client) if client.id == id => Some(self.recent),
+            _ => self.index.get(&id).copied(),
+        }
+    }
+
+    /// The index of a client, made if there is room for one more.
+    fn intern(&mut self, id: u64) -> Option<u32> {
+        let index = match self.lookup(id) {
+            Some(index) => index,
+            None if self.clients.len() >= self.limits.clients_max => return None,
+            None => {
+                let index = self.clients.len() as u32;
+                self.clients.push(Client { id, ..Client::default() });
+                self.index.insert(id, index);
+                index
+            }
+        };
+        self.recent = index;
+        Some(index)
+    }
+}
+
+impl Names for Document {
+    fn client(&self, index: u32) -> u64 {
+        self.clients[index as usize].id
+    }
+
+    fn parent(&self, index: u32) -> ParentName<'_> {
+        match &self.parents.entries[index as usize].name {
+            Name::Root(name) => ParentName::Root(name),
+            Name::Item(reference) => ParentName::Item(self.client(reference.client), reference.clock),
+            Name::Dead => ParentName::Root(b""),
+        }
+    }
+}
+
+/// How much of the structs is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// As they came.
+    All,
+    /// Deleted content replaced by its length.
+    Alive,
+    /// And children of deleted types collected.
+    Collected,
+}
+
+enum Applied {
+    Yes,
+    Missing(Id),
+    Refused(Exceeded),
+}
+
+/// The types that hold structs, each once.
+#[derive(Clone, Debug)]
+struct Parents {
+    entries: Vec<ParentEntry>,
+    roots: BTreeMap<Box<[u8]>, u32>,
+    items: BTreeMap<(u32, u32), u32>,
+}
+
+#[derive(Clone, Debug)]
+struct ParentEntry {
+    name: Name,
+    depth: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Name {
+    /// The parent is not known any more: a neighbour was collected.
+    Dead,
+    Root(Box<[u8]>),
+    Item(Ref),
+}
+
+impl Default for Parents {
+    fn default() -> Self {
+        let dead = ParentEntry { name: Name::Dead, depth: 0 };
+        Self { entries: vec![dead], roots: BTreeMap::new(), items: BTreeMap::new() }
+    }
+}
+
+impl Parents {
+    const DEAD: u32 = 0;
+
+    fn root(&mut self, name: &[u8]) -> u32 {
+        if let Some(&known) = self.roots.get(name) {
+            return known;
+        }
+        self.entries.push(ParentEntry { name: Name::Root(name.into()), depth: 0 });
+        *self.roots.entry(name.into()).or_insert(self.entries.len() as u32 - 1)
+    }
+
+    fn item(&mut self, reference: Ref, above: u32) -> u32 {
+        if let Some(&known) = self.items.get(&(reference.client, reference.clock)) {
+            return known;
+        }
+        let depth = self.entries[above as usize].depth + 1;
+        self.entries.push(ParentEntry { name: Name::Item(reference), depth });
+        *self.items.entry((reference.client, reference.clock)).or_insert(self.entries.len() as u32 - 1)
+    }
+
+    fn within(&self, parent: u32, depth_max: u32) -> Result<(), Exceeded> {
+        if self.entries[parent as usize].depth < depth_max { Ok(()) } else { Err(Exceeded::Depth(depth_max)) }
+    }
+}
+
+fn write_deletes<R: Iterator<Item = (u32, u32)>>(out: &mut Vec<u8>, clients: impl Iterator<Item = (u64, usize, R)> + Clone) {
+    write_var_uint(out, clients.clone().count() as u64);
+    for (client, count, ranges) in clients {
+        write_var_uint(out, client);
+        write_var_uint(out, count as u64);
+        for (start, end) in ranges {
+            write_var_uint(out, u64::from(start));
+            write_var_uint(out, u64::from(end - start));
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The rules of collaboration, provable without a network.
+//!
+//! A room is a value that turns inputs into effects; everything else carries bytes to it or carries its effects out.
+//! No tokio, no clock, no randomness, no disk and no log output: `now` is an argument, and what has to happen outside is an effect.
+
+mod awareness;
+mod limits;
+mod member;
+mod message;
+mod room;
+mod snapshot;
+
+pub use document::{StateVector, Update, wire::Invalid};
+pub use limits::Limits;
+pub use member::{Access, Kind, MemberId};
+pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input};
+pub use room::{Room, Stored};
+pub use snapshot::{Snapshot, SnapshotError};

@@ -1,0 +1,164 @@
+//! The inner vocabulary: what reaches a room, and what a room wants done.
+//!
+//! Dialects translate their bytes into `Input` and encode `Event`; the room's task carries out `Effect`. No dialect is named here.
+
+use crate::member::{Access, Kind, MemberId};
+use bytes::Bytes;
+use document::{Exceeded, StateVector, Update};
+use std::sync::Arc;
+
+/// The authenticated identity that a change is credited to.
+pub type Author = Arc<str>;
+
+/// Something that happens to a room.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A member enters.
+    Join {
+        /// Its name from here on.
+        member: MemberId,
+        /// Client or peer.
+        kind: Kind,
+        /// What it may do.
+        access: Access,
+        /// Who it is.
+        author: Author,
+        /// True while authentication is off: nobody can then be told apart by identity.
+        trusts_all: bool,
+    },
+    /// A member is gone, in whatever way.
+    Leave(MemberId),
+    /// A member's rights changed. Holds from the next input on.
+    SetAccess(MemberId, Access),
+    /// A member wants to know what the room has (the room's step 1).
+    Ask(MemberId),
+    /// A member says what it has, and wants the rest (its step 1).
+    Sync(MemberId, StateVector),
+    /// A change. `author` is for peers; a client's changes are always its own.
+    Update {
+        /// Who sent it.
+        member: MemberId,
+        /// Whose it is, when a peer sends it.
+        author: Option<Author>,
+        /// The validated bytes.
+        update: Update<Bytes>,
+    },
+    /// An awareness update: `varuint count, (varuint id, varuint clock, varstring JSON)*`, not looked at yet.
+    Awareness(MemberId, Bytes),
+    /// A member wants to know who is present. `always`: it is answered even when nobody is.
+    QueryAwareness {
+        /// Who asks.
+        member: MemberId,
+        /// Whether an empty answer is sent too.
+        always: bool,
+    },
+    /// A member sent what its dialect could not read.
+    Malformed(MemberId),
+    /// A member sent something well-formed that goes beyond a bound.
+    Beyond(MemberId, Exceeded),
+    /// A member fell so far behind that it lost its place.
+    CatchUp(MemberId),
+    /// Everything before this offset is on stable storage.
+    Durable(u64),
+    /// Time has passed. Wanted at least every 3 s while `Room::wants_ticks`.
+    Tick,
+}
+
+/// Something that members are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// What the room has: an encoded state vector.
+    StateVector(Bytes),
+    /// The answer to a member's `Sync`: an update.
+    Missing(Bytes),
+    /// An accepted change: an update.
+    Update(Bytes),
+    /// One of the member's own updates is on stable storage.
+    Saved {
+        /// What of it was new, when something was.
+        update: Option<Bytes>,
+    },
+    /// Everything before this offset is on stable storage (to peers).
+    Durable(u64),
+    /// Awareness states: an awareness update.
+    Awareness(Bytes),
+    /// Something the member sent is not done.
+    Denied(Denied),
+}
+
+impl Event {
+    /// True when it shows content of the document, and so may leave only when that content is safe enough.
+    pub fn shows_content(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Update(_) | Self::Saved { .. })
+    }
+}
+
+/// Why something a member sent is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It may only read.
+    ReadOnly,
+}
+
+/// Why a member's connection ends. What goes on the wire for each is the dialect's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Too many malformed messages.
+    Malformed,
+    /// It sent something beyond a bound, named in words; the same would happen again.
+    Beyond(String),
+    /// The room could not write or sync.
+    StorageFailed,
+    /// The server stops.
+    ShuttingDown,
+    /// It took too few bytes for too long.
+    SlowConsumer,
+    /// It broke the rules of WebSocket itself: code, and why.
+    Protocol(u16, String),
+    /// It did not answer pings.
+    Silent,
+    /// Its token is missing, wrong or expired at the handshake.
+    Unauthorized,
+    /// It may not enter this room.
+    Forbidden,
+    /// There is no such room, and it may not be made.
+    NotFound,
+    /// Its token ran out while it was connected.
+    TokenExpired,
+    /// A bug: the room's task ended.
+    Internal,
+}
+
+/// One accepted change, to be logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose it is.
+    pub author: Author,
+    /// When it was accepted, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// A v1 update.
+    pub bytes: Bytes,
+}
+
+/// Something the room wants done, in this order. `Publish` and `Send` of content leave after the `Append`s before them are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Log this change at the room's next offset.
+    Append(Change),
+    /// Tell every member but `except`.
+    Publish {
+        /// The author, who is told by `Event::Saved` instead.
+        except: Option<MemberId>,
+        /// What to tell.
+        event: Event,
+    },
+    /// Tell one member.
+    Send(MemberId, Event),
+    /// Put a member's place here: what it has not received yet is covered by what follows.
+    Place(MemberId),
+    /// End a member's connection. It will `Leave` when its socket is gone.
+    Close(MemberId, Closing),
+}
+
+/// Effects in order. Reused from batch to batch.
+pub type Effects = Vec<Effect>;

@@ -1,0 +1,303 @@
+//! `Room::handle`: the only place where a room's state changes.
+//!
+//! One room, its members, its presence, and how far it is on disk. Called by the room's task with one input after the other; what has to happen outside
+//! comes back as effects, in order. Never waits, never reads a clock, never decodes a client's framing.
+
+use crate::awareness::{Awareness, MalformedAwareness, Speaker};
+use crate::limits::Limits;
+use crate::member::{Access, Kind, Member, MemberId};
+use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input};
+use crate::snapshot::{Snapshot, SnapshotError};
+use bytes::Bytes;
+use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Length of the window in which malformed messages are counted.
+const MINUTE_MS: u64 = 60_000;
+
+/// What a room is made from: what the store had of it.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// The latest snapshot.
+    pub snapshot: Option<Bytes>,
+    /// The changes after it.
+    pub changes: Vec<Change>,
+    /// Offset of the next change.
+    pub head: u64,
+    /// Everything before this offset is on stable storage.
+    pub durable: u64,
+    /// Deleted content stays readable.
+    pub keep_deleted: bool,
+}
+
+/// A document and who is in it.
+#[derive(Debug)]
+pub struct Room {
+    document: Document,
+    awareness: Awareness,
+    members: BTreeMap<MemberId, Member>,
+    limits: Limits,
+    keep_deleted: bool,
+    head: u64,
+    durable: u64,
+    /// Updates not durable yet, oldest first.
+    unacknowledged: VecDeque<Unacknowledged>,
+    unacknowledged_bytes: usize,
+    /// Whose parked updates are whose, by the number the document knows.
+    authors: Vec<Author>,
+    /// The answer to who has nothing, shared by all who join before the next change.
+    whole: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Unacknowledged {
+    /// Durable up to here means saved.
+    offset: u64,
+    member: MemberId,
+    update: Option<Bytes>,
+}
+
+impl Room {
+    /// Makes a room from what was stored. A change that cannot be read is passed over: the others are worth more than a closed room.
+    pub fn load(stored: &Stored, limits: Limits) -> Result<Self, SnapshotError> {
+        let mut room = Self {
+            document: Document::new(RoomLimits::STORED),
+            awareness: Awareness::default(),
+            members: BTreeMap::new(),
+            limits,
+            keep_deleted: stored.keep_deleted,
+            head: stored.head,
+            durable: stored.durable,
+            unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
+            authors: Vec::new(),
+            whole: None,
+        };
+        if let Some(bytes) = &stored.snapshot {
+            let (snapshot, authors) = (Snapshot::decode(bytes)?, &mut room.authors);
+            snapshot.fill(&mut room.document, |author| number(authors, author))?;
+        }
+        for change in &stored.changes {
+            if let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) {
+                room.document.add(&update, number(&mut room.authors, &change.author));
+            }
+        }
+        room.document.set_limits(limits.document);
+        Ok(room)
+    }
+
+    /// Takes one input; what has to be done is appended to `effects`. `now_ms`: milliseconds since the Unix epoch.
+    pub fn handle(&mut self, input: Input, now_ms: u64, effects: &mut Effects) {
+        match input {
+            Input::Join { member, kind, access, author, trusts_all } => {
+                let known = StateVector::default();
+                let joined = Member { kind, access, author, trusts_all, known, told_read_only: false, malformed_ms: Vec::new() };
+                self.members.insert(member, joined);
+                effects.push(Effect::Place(member));
+            }
+            Input::Leave(member) => self.leave(member, now_ms, effects),
+            Input::SetAccess(member, access) => self.set_access(member, access),
+            Input::Ask(member) => self.tell_state_vector(member, effects),
+            Input::Sync(member, known) => self.answer(member, known, effects),
+            Input::Update { member, author, update } => self.update(member, author, &update, now_ms, effects),
+            Input::Awareness(member, bytes) => self.hear(member, &bytes, now_ms, effects),
+            Input::QueryAwareness { member, always } => self.tell_awareness(member, always, effects),
+            Input::Malformed(member) => self.count_malformed(member, now_ms, effects),
+            Input::Beyond(member, exceeded) => close_beyond(member, exceeded, effects),
+            Input::CatchUp(member) => self.catch_up(member, effects),
+            Input::Durable(offset) => self.durable(offset, effects),
+            Input::Tick => self.tick(now_ms, effects),
+        }
+    }
+
+    /// Offset of the next change.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// How many are in it.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Bytes of memory that the document takes.
+    pub fn bytes(&self) -> usize {
+        self.document.bytes()
+    }
+
+    /// True while too much waits for the disk: give it nothing but `Durable`, `Leave` and `Tick` then.
+    pub fn is_congested(&self) -> bool {
+        self.unacknowledged_bytes > self.limits.unacknowledged_bytes_max
+    }
+
+    /// True while presence has to be swept.
+    pub fn wants_ticks(&self) -> bool {
+        !self.awareness.is_empty()
+    }
+
+    fn leave(&mut self, member: MemberId, now_ms: u64, effects: &mut Effects) {
+        self.members.remove(&member);
+        let gone = self.awareness.leave(member, now_ms);
+        self.publish_awareness(&gone, effects);
+    }
+
+    fn set_access(&mut self, member: MemberId, access: Access) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.access = access;
+        }
+    }
+
+    fn tell_state_vector(&self, member: MemberId, effects: &mut Effects) {
+        effects.push(Effect::Send(member, Event::StateVector(self.document.state_vector().encode().into())));
+    }
+
+    fn answer(&mut self, member: MemberId, known: StateVector, effects: &mut Effects) {
+        let missing = self.missing(&known);
+        if let Some(asking) = self.members.get_mut(&member) {
+            asking.known = known;
+            effects.push(Effect::Send(member, Event::Missing(missing)));
+        }
+    }
+
+    fn missing(&mut self, known: &StateVector) -> Bytes {
+        let nothing = known.entries().is_empty();
+        if let Some(whole) = self.whole.as_ref().filter(|_| nothing) {
+            return whole.clone();
+        }
+        let missing = Bytes::from(self.document.diff(known, self.keep_deleted));
+        if nothing {
+            self.whole = Some(missing.clone());
+        }
+        missing
+    }
+
+    fn update(&mut self, id: MemberId, author: Option<Author>, update: &Update<Bytes>, now_ms: u64, effects: &mut Effects) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.access == Access::Read {
+            // A pure reader's step 2 may carry deletes that follow from integration; only structs are an attempt to write.
+            if !member.told_read_only && self.document.brings_structs(update) {
+                member.told_read_only = true;
+                effects.push(Effect::Send(id, Event::Denied(Denied::ReadOnly)));
+            }
+            return;
+        }
+        let author = author.filter(|_| member.kind == Kind::Peer).unwrap_or_else(|| member.author.clone());
+        let sender = number(&mut self.authors, &author);
+        let added = self.document.add(update, sender);
+        let mut own = None;
+        for (place, part) in added.parts.into_iter().enumerate() {
+            let (whose, bytes) = match part {
+                Part::Whole => (sender, update.clone().into_bytes()),
+                Part::Cut { author, bytes } => (author, Bytes::from(bytes)),
+            };
+            // The first part is the sender's own news, unless all it did was to release what was parked.
+            let except = (place == 0 && whose == sender).then_some(id);
+            if except.is_some() {
+                own = Some(bytes.clone());
+            }
+            self.append(self.authors[whose as usize].clone(), bytes.clone(), now_ms, effects);
+            effects.push(Effect::Publish { except, event: Event::Update(bytes) });
+        }
+        if let Some(parked) = added.parked {
+            self.append(author, parked.into(), now_ms, effects);
+            self.tell_state_vector(id, effects);
+        }
+        match added.refused {
+            Some(exceeded) => close_beyond(id, exceeded, effects),
+            None => self.acknowledge_later(id, own, effects),
+        }
+    }
+
+    fn append(&mut self, author: Author, bytes: Bytes, time_ms: u64, effects: &mut Effects) {
+        self.head += 1;
+        self.whole = None;
+        effects.push(Effect::Append(Change { author, time_ms, bytes }));
+    }
+
+    /// Exactly one acknowledgement for each update: when all that was accepted by then is durable.
+    fn acknowledge_later(&mut self, member: MemberId, update: Option<Bytes>, effects: &mut Effects) {
+        self.unacknowledged_bytes += update.as_ref().map_or(0, Bytes::len) + size_of::<Unacknowledged>();
+        self.unacknowledged.push_back(Unacknowledged { offset: self.head, member, update });
+        self.acknowledge(effects);
+    }
+
+    fn durable(&mut self, offset: u64, effects: &mut Effects) {
+        if offset <= self.durable {
+            return;
+        }
+        self.durable = offset;
+        self.acknowledge(effects);
+        let peers = self.members.iter().filter(|(_, member)| member.kind == Kind::Peer);
+        effects.extend(peers.map(|(&id, _)| Effect::Send(id, Event::Durable(offset))));
+    }
+
+    fn acknowledge(&mut self, effects: &mut Effects) {
+        while let Some(saved) = self.unacknowledged.pop_front_if(|oldest| oldest.offset <= self.durable) {
+            self.unacknowledged_bytes -= saved.update.as_ref().map_or(0, Bytes::len) + size_of::<Unacknowledged>();
+            if self.members.get(&saved.member).is_some_and(|member| member.kind == Kind::Client) {
+                effects.push(Effect::Send(saved.member, Event::Saved { update: saved.update }));
+            }
+        }
+    }
+
+    fn hear(&mut self, id: MemberId, bytes: &[u8], now_ms: u64, effects: &mut Effects) {
+        let Some(member) = self.members.get(&id) else { return };
+        let ids_max = match member.kind {
+            Kind::Client => self.limits.awareness_ids_per_member_max,
+            Kind::Peer => usize::MAX,
+        };
+        let speaker = Speaker { member: id, identity: &member.author, trusts_all: member.trusts_all, ids_max };
+        match self.awareness.apply(&speaker, bytes, now_ms, &self.limits) {
+            Ok(changed) => self.publish_awareness(&changed, effects),
+            Err(MalformedAwareness) => self.count_malformed(id, now_ms, effects),
+        }
+    }
+
+    fn publish_awareness(&self, ids: &[u64], effects: &mut Effects) {
+        if !ids.is_empty() {
+            effects.push(Effect::Publish { except: None, event: Event::Awareness(self.awareness.encode(ids)) });
+        }
+    }
+
+    fn tell_awareness(&self, member: MemberId, always: bool, effects: &mut Effects) {
+        let present = self.awareness.present().or_else(|| always.then(|| self.awareness.encode(&[])));
+        effects.extend(present.map(|states| Effect::Send(member, Event::Awareness(states))));
+    }
+
+    fn count_malformed(&mut self, id: MemberId, now_ms: u64, effects: &mut Effects) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.malformed_ms.retain(|&then| now_ms.saturating_sub(then) < MINUTE_MS);
+        member.malformed_ms.push(now_ms);
+        if member.malformed_ms.len() >= self.limits.malformed_per_minute_max {
+            member.malformed_ms.clear();
+            effects.push(Effect::Close(id, Closing::Malformed));
+        }
+    }
+
+    /// One update with all that the member may lack since it last said what it has, and everybody's presence.
+    fn catch_up(&mut self, member: MemberId, effects: &mut Effects) {
+        let Some(known) = self.members.get(&member).map(|behind| behind.known.clone()) else { return };
+        let missing = self.missing(&known);
+        effects.push(Effect::Place(member));
+        effects.push(Effect::Send(member, Event::Update(missing)));
+        effects.extend(self.awareness.everything().map(|states| Effect::Send(member, Event::Awareness(states))));
+    }
+
+    fn tick(&mut self, now_ms: u64, effects: &mut Effects) {
+        let gone = self.awareness.sweep(now_ms, &self.limits);
+        self.publish_awareness(&gone, effects);
+    }
+}
+
+fn close_beyond(member: MemberId, exceeded: Exceeded, effects: &mut Effects) {
+    effects.push(Effect::Close(member, Closing::Beyond(exceeded.to_string())));
+}
+
+/// The number of an author, given one when new. Few write in one room, and the one who wrote last comes last.
+fn number(authors: &mut Vec<Author>, author: &str) -> u32 {
+    let known = authors.iter().rposition(|known| &**known == author);
+    known.unwrap_or_else(|| {
+        authors.push(author.into());
+        authors.len() - 1
+    }) as u32
+}

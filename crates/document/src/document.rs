@@ -300,7 +300,8 @@ impl Document {
             let Some(raw) = wire::reread(&parked.raw, id) else { continue };
             match self.apply(run, index, clock, &raw, parked.author, false) {
                 Applied::Yes => {}
-                Applied::Refused(exceeded) => run.refused = Some(exceeded),
+                // It is dropped; whoever sends what it waited for is not to blame.
+                Applied::Refused(_) => {}
                 Applied::Missing(missing) => {
                     self.parked.insert(id, parked);
                     self.parked.wait(client, missing);
@@ -481,16 +482,25 @@ impl Document {
 
     /// Applied ranges and deletes of the last `add` as one update.
     fn write_ranges(&self, chosen: impl Fn(&Fresh) -> bool, deletes: &[(u32, u32, u32)]) -> Vec<u8> {
-        let mut ranges: BTreeMap<u64, (u32, u32, u32)> = BTreeMap::new();
+        let mut ranges: BTreeMap<u64, (u32, Vec<(u32, u32)>)> = BTreeMap::new();
         for fresh in self.fresh.iter().filter(|fresh| chosen(fresh)) {
-            let range = (fresh.client, fresh.start, fresh.end);
-            ranges.entry(self.clients[fresh.client as usize].id).and_modify(|known| known.2 = fresh.end).or_insert(range);
+            let (_, known) = ranges.entry(self.clients[fresh.client as usize].id).or_insert((fresh.client, Vec::new()));
+            match known.last_mut().filter(|last| last.1 == fresh.start) {
+                Some(last) => last.1 = fresh.end,
+                None => known.push((fresh.start, fresh.end)),
+            }
         }
         let mut out = Vec::new();
         write_var_uint(&mut out, ranges.len() as u64);
-        for (&id, &(client, start, end)) in ranges.iter().rev() {
+        for (&id, (client, ranges)) in ranges.iter().rev() {
             let mut section = Section::default();
-            self.write_structs(&mut section, &self.clients[client as usize], (start, end), Content::All, &[]);
+            for &(start, end) in ranges {
+                // What lies between belongs to another part of the same batch.
+                if !section.is_empty() {
+                    section.skip(section.end(), start - section.end());
+                }
+                self.write_structs(&mut section, &self.clients[*client as usize], (start, end), Content::All, &[]);
+            }
             section.finish(id, &mut out);
         }
         let mut by_client: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();

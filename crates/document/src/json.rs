@@ -7,12 +7,31 @@
 /// Deepest nesting accepted: a reader in another language may recurse, and no application is known to pass ten.
 const DEPTH_MAX: u32 = 64;
 
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Valid,
+    Invalid,
+    /// Correct as far as it was read, which is not further than the nesting allowed.
+    TooDeep(u32),
+}
+
 /// True for any JSON text.
 pub fn is_json(text: &[u8]) -> bool {
-    let mut scanner = Scanner { text, at: 0 };
-    scanner.value() && {
+    scan(text) == Json::Valid
+}
+
+/// Looks at the whole text.
+pub(crate) fn scan(text: &[u8]) -> Json {
+    let mut scanner = Scanner { text, at: 0, too_deep: false };
+    let valid = scanner.value() && {
         scanner.space();
         scanner.at == text.len()
+    };
+    match (valid, scanner.too_deep) {
+        (true, _) => Json::Valid,
+        (false, true) => Json::TooDeep(DEPTH_MAX),
+        (false, false) => Json::Invalid,
     }
 }
 
@@ -25,6 +44,7 @@ pub fn is_json_object_or_null(text: &[u8]) -> bool {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    too_deep: bool,
 }
 
 impl Scanner<'_> {
@@ -64,6 +84,7 @@ impl Scanner<'_> {
                 self.at += 1;
                 depth += 1;
                 if depth > DEPTH_MAX {
+                    self.too_deep = true;
                     return false;
                 }
                 open = open << 1 | object;

@@ -4,7 +4,7 @@
 /// Bounds of one message, kept by `wire`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
-    /// Bytes of one update. A paste of a whole book is 2 MiB; the cost of validating is about 1 us a KB.
+    /// Bytes of one update. A paste of a whole book is 2 MiB, but a document that was lost comes back as one update; validating costs about 1 us a KB.
     pub update_bytes_max: usize,
     /// Structs and delete ranges in one update: each costs up to 48 bytes of memory for 2 bytes sent.
     pub structs_max: usize,
@@ -17,7 +17,7 @@ pub struct MessageLimits {
 impl Default for MessageLimits {
     fn default() -> Self {
         Self {
-            update_bytes_max: 8 << 20,
+            update_bytes_max: 16 << 20,
             structs_max: 1_000_000,
             clients_max: 100_000,
             state_vector_bytes_max: 1 << 20,
@@ -84,6 +84,9 @@ pub enum Exceeded {
     /// Types nested too deeply.
     #[error("types nested deeper than {0}")]
     Depth(u32),
+    /// A value nested too deeply.
+    #[error("value nested deeper than {0}")]
+    ValueDepth(u32),
     /// A kind of content that this version does not know: its length cannot be known either.
     #[error("content kind {0} is not supported")]
     Kind(u8),

@@ -5,7 +5,7 @@
 //! allocation, bounded by its bytes. Rejects what would make any reader misbehave: counts that the bytes cannot hold, zero lengths, clocks of 2^31
 //! or more, items that refer to themselves or their own future, JSON that `JSON.parse` refuses. Knows nothing about what is already in a document.
 
-use crate::json::is_json;
+use crate::json::{Json, scan};
 use crate::lib0::{ReadError, Reader, utf16_len, write_var_uint};
 use crate::limits::{Exceeded, MessageLimits};
 
@@ -523,12 +523,20 @@ fn read_type<const CHECK: bool>(reader: &mut Reader<'_>) -> Result<(), Invalid> 
 
 fn json<const CHECK: bool>(reader: &mut Reader<'_>) -> Result<(), Invalid> {
     let value = text::<CHECK>(reader)?;
-    if CHECK && !is_json(value) { Err(Malformed::Rule("invalid JSON").into()) } else { Ok(()) }
+    if CHECK { check_json(value) } else { Ok(()) }
 }
 
 fn legacy_json<const CHECK: bool>(reader: &mut Reader<'_>) -> Result<(), Invalid> {
     let value = text::<CHECK>(reader)?;
-    if CHECK && value != b"undefined" && !is_json(value) { Err(Malformed::Rule("invalid JSON").into()) } else { Ok(()) }
+    if CHECK && value != b"undefined" { check_json(value) } else { Ok(()) }
+}
+
+fn check_json(text: &[u8]) -> Result<(), Invalid> {
+    match scan(text) {
+        Json::Valid => Ok(()),
+        Json::Invalid => Err(Malformed::Rule("invalid JSON").into()),
+        Json::TooDeep(depth) => Err(Exceeded::ValueDepth(depth).into()),
+    }
 }
 
 /// Skips one `Any` value. A frame of the stack is how many values are still to come, and whether each has a key.
@@ -546,7 +554,7 @@ pub(crate) fn skip_any<const CHECK: bool>(reader: &mut Reader<'_>) -> Result<(),
             tag @ (118 | 117) => {
                 let keyed = tag == 118;
                 let count = counted(reader, if keyed { 2 } else { 1 })?;
-                let frame = stack.get_mut(depth).ok_or(Malformed::Rule("values nested deeper than 64"))?;
+                let frame = stack.get_mut(depth).ok_or(Exceeded::ValueDepth(ANY_DEPTH_MAX as u32))?;
                 *frame = (count, keyed);
                 depth += 1;
             }

@@ -115,6 +115,11 @@ impl Room {
         self.head
     }
 
+    /// Everything before this offset is known to be durable.
+    pub fn durable_offset(&self) -> u64 {
+        self.durable
+    }
+
     /// How many are in it.
     pub fn members(&self) -> usize {
         self.members.len()

@@ -1,0 +1,92 @@
+//! Makes snapshots in the background, one after the other, on a thread of its own: from what the store has, so that no room waits for it.
+//!
+//! Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
+//! A crash at any step leaves the room as it reads before or after; which of the two is the store's business.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use room::Snapshot;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+use store::{Position, RoomKey, Store};
+use tokio::sync::oneshot;
+
+/// How often the log is looked through for segments that nothing needs.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+
+/// The way to the background thread. The thread ends when the last of these is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Compactor {
+    jobs: Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    room: RoomKey,
+    done: oneshot::Sender<Option<u64>>,
+}
+
+impl Compactor {
+    /// Starts the thread.
+    pub(crate) fn start(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> std::io::Result<Self> {
+        let (jobs, inbox) = channel();
+        std::thread::Builder::new().name("compaction".to_owned()).spawn(move || work(&*store, &config, clock, &inbox))?;
+        Ok(Self { jobs })
+    }
+
+    /// Makes a snapshot of a room; the answer is its size in bytes, or none when that failed.
+    pub(crate) fn compact(&self, room: RoomKey) -> oneshot::Receiver<Option<u64>> {
+        let (done, answer) = oneshot::channel();
+        // When the thread is gone the receiver says so.
+        let _ = self.jobs.send(Job { room, done });
+        answer
+    }
+}
+
+fn work(store: &dyn Store, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
+    loop {
+        match inbox.recv_timeout(TIDY_EVERY) {
+            Ok(job) => {
+                let bytes = snapshot_or_log(store, config, &job.room);
+                let _ = job.done.send(bytes);
+            }
+            Err(RecvTimeoutError::Timeout) => tidy(store, config, clock),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn tidy(store: &dyn Store, config: &Config, clock: Clock) {
+    match store.tidy(clock.now_ms()) {
+        Ok(rooms) => rooms.iter().for_each(|room| {
+            snapshot_or_log(store, config, room);
+        }),
+        Err(error) => tracing::warn!(action = "store.error", %error, "cannot tidy the log; it is tried again"),
+    }
+}
+
+fn snapshot_or_log(store: &dyn Store, config: &Config, room: &RoomKey) -> Option<u64> {
+    match snapshot(store, room, config.keeps_deleted(room)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let room = crate::logging::Printable(room);
+            tracing::warn!(action = "store.error", %room, error, "cannot make a snapshot; the log keeps everything");
+            None
+        }
+    }
+}
+
+/// Replaces what a room's log holds by one snapshot, and returns its size.
+pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) -> Result<u64, String> {
+    let opened = store.open(room, 0).map_err(|error| error.to_string())?;
+    let changes: Vec<room::Change> = opened
+        .changes
+        .iter()
+        .map(|(_, change)| room::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() })
+        .collect();
+    let snapshot = Snapshot::squash(opened.snapshot.as_deref(), &changes, keep_deleted).map_err(|error| error.to_string())?.encode();
+    let at = Position { epoch: opened.epoch, offset: opened.head };
+    store.replace_with_snapshot(room, at, &snapshot).map_err(|error| error.to_string())?;
+    Ok(snapshot.len() as u64)
+}

@@ -1,0 +1,241 @@
+//! What an operator can choose, and where it comes from: command line, then environment, then `concord.toml`, then default.
+//! Everything that can be set is one row in `settings.rs`; help, environment names, keys, `config --print` and
+//! docs/configuration.md are made from it. Called once at start-up. Reads no file and no environment itself: `cli` hands them in.
+
+mod file;
+mod loaded;
+mod page;
+mod settings;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use loaded::{ConfigError, Loaded, Source, Sources};
+pub use page::settings_markdown;
+pub use settings::{SETTINGS, Setting};
+pub use value::{KeepLog, RoomPattern};
+
+use crate::logging::{LogFormat, LogLevel};
+use crate::routes::Mounts;
+
+/// When a change counts as saved, and when others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Written before others see it, synced to the disk before it is acknowledged.
+    Ack,
+    /// Synced to the disk before anybody sees it.
+    Strict,
+    /// Acknowledged when written, synced at intervals.
+    Interval,
+    /// Kept until the process ends.
+    Memory,
+}
+
+impl Durability {
+    /// The modes by the names that operators write.
+    pub const NAMED: &[(&str, Durability)] = &[
+        ("ack", Durability::Ack),
+        ("strict", Durability::Strict),
+        ("interval", Durability::Interval),
+        ("memory", Durability::Memory),
+    ];
+}
+
+/// The effective configuration. Each field is a row of [`SETTINGS`], where its default and its range are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Address and port that clients connect to.
+    pub listen: SocketAddr,
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// When a change counts as saved.
+    pub durability: Durability,
+    /// Longest time between two syncs in mode `interval`, in milliseconds.
+    pub durability_interval_ms: u64,
+    /// A sync starts at most this often, in milliseconds; changes in between share the next one.
+    pub sync_group_ms: u64,
+    /// How long an empty room stays in memory, in milliseconds.
+    pub unload_after_ms: u64,
+    /// Longest wait for sockets and the store at shutdown, in milliseconds.
+    pub shutdown_ms: u64,
+    /// Time between two WebSocket pings, in milliseconds; a connection that missed one is dropped at the next.
+    pub ping_ms: u64,
+    /// Silence after which a y-websocket or hocuspocus client is sent an empty message, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// A socket that takes no byte for so long is closed, in milliseconds.
+    pub slow_consumer_ms: u64,
+    /// From accepting a connection to its finished handshake, in milliseconds.
+    pub handshake_ms: u64,
+    /// Rooms whose deleted content is kept.
+    pub keep_deleted: Vec<RoomPattern>,
+    /// Rooms whose log is kept after compaction; the first pattern that matches counts.
+    pub keep_log: Vec<(RoomPattern, KeepLog)>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Who may enter.
+    pub auth: AuthConfig,
+    /// Which pages may connect.
+    pub origins: OriginsConfig,
+    /// Where the dialects are mounted.
+    pub mounts: Mounts,
+    /// Of the y-websocket dialect.
+    pub y_websocket: YWebsocketConfig,
+    /// Bounds on what clients may use.
+    pub limits: Limits,
+    /// Of the embedded store.
+    pub store: StoreConfig,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// The least important level that is logged.
+    pub level: LogLevel,
+}
+
+/// Who may enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Everybody, without a token.
+    pub anonymous: bool,
+}
+
+/// Which pages may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginsConfig {
+    /// Values of the header `Origin` in lower case; `*` alone for all.
+    pub allowed: Vec<String>,
+}
+
+/// Of the y-websocket dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct YWebsocketConfig {
+    /// A sender gets its own updates back once they are saved.
+    pub echo: bool,
+}
+
+/// Bounds on what clients may use. Bytes, connections, or bytes per second, as the names say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Of one WebSocket message.
+    pub frame_bytes_max: u64,
+    /// Of one document update.
+    pub update_bytes_max: u64,
+    /// Of one document.
+    pub room_bytes_max: u64,
+    /// Of updates in one room that wait for others to arrive.
+    pub parked_bytes_max: u64,
+    /// Connections of the whole server.
+    pub connections_max: u64,
+    /// Connections of one room.
+    pub room_connections_max: u64,
+    /// What is read from one socket.
+    pub bytes_per_s: u64,
+    /// Of frames that one room keeps for members that are behind.
+    pub ring_bytes_max: u64,
+    /// Of frames for one socket alone; with more unsent, the socket is not read.
+    pub private_bytes_max: u64,
+}
+
+/// Of the embedded store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreConfig {
+    /// Of one file of the log.
+    pub segment_bytes_max: u64,
+    /// Of the whole log, above which rooms are compacted although they are small.
+    pub log_bytes_max: u64,
+    /// Of a room's log, below which it is not worth a snapshot.
+    pub compact_bytes_min: u64,
+}
+
+impl Config {
+    /// Rules that concern more than one setting, for a process that is about to listen.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let loopback = self.listen.ip().to_canonical().is_loopback();
+        if loopback || self.auth.anonymous { Ok(()) } else { Err(ConfigError::OpenToAll { listen: self.listen }) }
+    }
+
+    /// True for rooms whose deleted content is kept.
+    pub fn keeps_deleted(&self, room: &str) -> bool {
+        self.keep_deleted.iter().any(|pattern| pattern.matches(room))
+    }
+
+    /// How long a room's log is kept after compaction.
+    pub fn keeps_log(&self, room: &str) -> KeepLog {
+        let first = self.keep_log.iter().find(|(pattern, _)| pattern.matches(room));
+        first.map_or(KeepLog::None, |(_, keep)| *keep)
+    }
+
+    /// A frame for the defaults, all of which come from the table.
+    fn unset() -> Config {
+        Config {
+            listen: SocketAddr::from(([0; 4], 0)),
+            data: PathBuf::new(),
+            durability: Durability::Ack,
+            durability_interval_ms: 0,
+            sync_group_ms: 0,
+            unload_after_ms: 0,
+            shutdown_ms: 0,
+            ping_ms: 0,
+            keep_alive_ms: 0,
+            slow_consumer_ms: 0,
+            handshake_ms: 0,
+            keep_deleted: Vec::new(),
+            keep_log: Vec::new(),
+            log: LogConfig { format: LogFormat::Auto, level: LogLevel::Info },
+            auth: AuthConfig { anonymous: false },
+            origins: OriginsConfig { allowed: Vec::new() },
+            mounts: Mounts { y_websocket: None, root_rooms: false },
+            y_websocket: YWebsocketConfig { echo: false },
+            limits: Limits::default(),
+            store: StoreConfig::default(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Loaded::from_sources(&Sources::default()).expect("the table's defaults are within their own ranges").config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_table() {
+        let config = Config::default();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:1234");
+        assert_eq!((config.durability, config.limits.frame_bytes_max), (Durability::Ack, 16 << 20));
+        assert_eq!((config.mounts, config.y_websocket.echo), (Mounts::default(), true));
+        assert_eq!(config.origins.allowed, ["*"]);
+        assert_eq!(config.limits.bytes_per_s, 64 << 20);
+        assert_eq!((config.store.log_bytes_max, config.store.compact_bytes_min), (1 << 30, 64 << 10));
+    }
+
+    #[test]
+    fn only_loopback_is_served_without_authentication() {
+        let cases = [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+        ];
+        for (listen, allowed) in cases {
+            let mut config = Config { listen: listen.parse().expect("an address"), ..Config::default() };
+            let checked = config.check();
+            assert_eq!(checked.is_ok(), allowed, "{listen}");
+            if let Err(error) = checked {
+                let text = error.to_string();
+                assert!(text.contains(listen) && text.contains("--listen 127.0.0.1:1") && text.contains("--anonymous"));
+            }
+            config.auth.anonymous = true;
+            assert!(config.check().is_ok(), "{listen}");
+        }
+    }
+}

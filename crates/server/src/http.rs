@@ -1,0 +1,53 @@
+//! What plain HTTP requests get on the same port: health, readiness, and `okay` for anybody who only wants to know that something is there.
+
+use crate::clock::Clock;
+use crate::logging::rfc3339_ms;
+use crate::request::{error_response, text_response};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// What health is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Health {
+    pub(crate) connections: usize,
+    pub(crate) rooms: usize,
+    pub(crate) ready: bool,
+}
+
+/// The whole response to a request that is no upgrade.
+pub(crate) fn respond(method: &str, path: &str, clock: Clock, health: impl Fn() -> Health) -> Vec<u8> {
+    let whole = match (method, path) {
+        ("GET" | "HEAD", "/health") => health_response("healthy", clock, health()),
+        ("GET" | "HEAD", "/api/health") => health_response("ok", clock, health()),
+        ("GET" | "HEAD", "/ready") if health().ready => json_response(200, "{\"ok\":true}"),
+        ("GET" | "HEAD", "/ready") => json_response(503, "{\"ok\":false,\"error\":\"the server is shutting down\"}"),
+        (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => error_response(404, "nothing is served at this path", None),
+        ("GET" | "HEAD", _) => text_response(200, "okay"),
+        _ => error_response(405, "only GET is answered here; connect with a WebSocket client", None),
+    };
+    if method == "HEAD" { head_only(whole) } else { whole }
+}
+
+fn health_response(word: &str, clock: Clock, health: Health) -> Vec<u8> {
+    let timestamp = rfc3339_ms(UNIX_EPOCH + Duration::from_millis(clock.now_ms()));
+    let (status, word) = if health.ready { (200, word) } else { (503, "unhealthy") };
+    let errors = if health.ready { "" } else { ",\"errors\":[\"the server is shutting down\"]" };
+    let Health { connections, rooms, .. } = health;
+    let version = env!("CARGO_PKG_VERSION");
+    let body = format!(
+        "{{\"status\":\"{word}\",\"timestamp\":\"{timestamp}\",\"version\":\"{version}\",\
+         \"websocket\":{{\"connections\":{connections},\"rooms\":{rooms}}}{errors}}}"
+    );
+    json_response(status, &body)
+}
+
+fn json_response(status: u16, body: &str) -> Vec<u8> {
+    let phrase = if status == 200 { "OK" } else { "Service Unavailable" };
+    let length = body.len();
+    format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
+}
+
+fn head_only(mut response: Vec<u8>) -> Vec<u8> {
+    let end = response.windows(4).position(|four| four == b"\r\n\r\n").map_or(response.len(), |at| at + 4);
+    response.truncate(end);
+    response
+}

@@ -1,0 +1,64 @@
+//! The `concord` command: understands its arguments, and does what they say.
+
+use server::cli::{Command, parse};
+use server::{Server, open_store};
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("concord: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let invocation = parse()?;
+    let loaded = invocation.loaded;
+    let store = || open_store(&loaded.config);
+    match invocation.command {
+        Command::Serve => return serve(&loaded.config),
+        Command::PrintConfig => print!("{}", loaded.to_toml()),
+        Command::Rooms => {
+            for (name, changes, snapshot_bytes, log_bytes) in server::list(&*store()?)? {
+                println!("{name}\t{changes} changes\t{snapshot_bytes} bytes of snapshot\t{log_bytes} bytes of log");
+            }
+        }
+        Command::Export { room } => std::io::stdout().write_all(&server::export(&*store()?, &room)?)?,
+        Command::Import { room, file } => {
+            let update = std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            let news = server::import(&*store()?, &room, update)?;
+            println!("{}", if news { "imported" } else { "nothing new" });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    server::logging::init(config.log.format, config.log.level);
+    let store = open_store(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let in_order = runtime.block_on(async {
+        let server = Server::bind(config.clone(), store).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        tracing::info!(action = "server.start", listen = %server.address()?, data = %config.data.display(), "ready");
+        let in_order = server.run(stopped()?).await;
+        tracing::info!(action = "server.stop", in_order);
+        Ok::<bool, Box<dyn std::error::Error>>(in_order)
+    })?;
+    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Done at the first SIGTERM or SIGINT.
+fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,99 @@
+//! What the command line does with a stopped server's folder: list rooms, write one out, read one in.
+//! A running server holds the folder's lock, and the store's error says which process that is.
+
+use crate::clock::Clock;
+use bytes::Bytes;
+use document::{MessageLimits, Update};
+use room::{Access, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, StateVector, Stored};
+use store::{Position, RoomKey, Store, StoreError};
+
+/// Who acts when there are no connections.
+const OPERATOR: MemberId = MemberId(0);
+
+/// Why a command on a folder was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The folder cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such room.
+    #[error("there is no room {0:?}; `concord rooms` lists those that exist")]
+    NoRoom(String),
+    /// What is stored cannot be read by this version.
+    #[error("room {0:?} cannot be read: {1}")]
+    Snapshot(String, room::SnapshotError),
+    /// The file is not an update.
+    #[error("not a Yjs v1 update: {0}; make one with Y.encodeStateAsUpdate(doc)")]
+    NotAnUpdate(document::wire::Invalid),
+}
+
+/// Every document room: its name, changes accepted so far, bytes of its snapshot, bytes of its log.
+pub fn list(store: &dyn Store) -> Result<Vec<(String, u64, u64, u64)>, OfflineError> {
+    let rooms = store.list()?.into_iter();
+    let documents = rooms.filter_map(|room| {
+        let name = room.room.strip_prefix("doc/")?.to_owned();
+        Some((name, room.head, room.snapshot_bytes, room.log_bytes))
+    });
+    Ok(documents.collect())
+}
+
+/// A room's document as one Yjs v1 update.
+pub fn export(store: &dyn Store, room: &str) -> Result<Vec<u8>, OfflineError> {
+    if !list(store)?.iter().any(|(name, ..)| name == room) {
+        return Err(OfflineError::NoRoom(room.to_owned()));
+    }
+    let (mut loaded, _) = load(store, room)?;
+    let effects = ask(&mut loaded, Input::Sync(OPERATOR, StateVector::default()));
+    let document = effects.into_iter().find_map(|effect| match effect {
+        Effect::Send(_, Event::Missing(update)) => Some(update.to_vec()),
+        _ => None,
+    });
+    Ok(document.unwrap_or_default())
+}
+
+/// Merges a Yjs v1 update into a room, which is made if it does not exist. True: it brought something new.
+pub fn import(store: &dyn Store, room: &str, update: Vec<u8>) -> Result<bool, OfflineError> {
+    let update = Update::validate(Bytes::from(update), &MessageLimits::STORED).map_err(OfflineError::NotAnUpdate)?;
+    let (mut loaded, at) = load(store, room)?;
+    let effects = ask(&mut loaded, Input::Update { member: OPERATOR, author: None, update });
+    let changes: Vec<store::Change> = effects
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Append(change) => Some(store::Change { author: change.author, time_ms: change.time_ms, bytes: change.bytes }),
+            _ => None,
+        })
+        .collect();
+    if !changes.is_empty() {
+        store.append(&key(room), at, &changes)?;
+        store.flush()?;
+    }
+    Ok(!changes.is_empty())
+}
+
+/// Joins a room as the operator and says one thing.
+fn ask(room: &mut Room, input: Input) -> Effects {
+    let now_ms = Clock::start().now_ms();
+    let mut effects = Effects::new();
+    let join = Input::Join { member: OPERATOR, kind: Kind::Client, access: Access::Write, author: "import".into(), trusts_all: false };
+    room.handle(join, now_ms, &mut effects);
+    room.handle(input, now_ms, &mut effects);
+    effects
+}
+
+fn load(store: &dyn Store, room: &str) -> Result<(Room, Position), OfflineError> {
+    let opened = store.open(&key(room), fastrand::u64(..))?;
+    let changes = opened.changes.iter().map(|(_, change)| room::Change {
+        author: change.author.clone(),
+        time_ms: change.time_ms,
+        bytes: change.bytes.clone(),
+    });
+    let (head, durable) = (opened.head, opened.head);
+    let stored = Stored { snapshot: opened.snapshot.clone(), changes: changes.collect(), head, durable, keep_deleted: true };
+    let limits = Limits { document: document::RoomLimits::STORED, ..Limits::default() };
+    let loaded = Room::load(&stored, limits).map_err(|error| OfflineError::Snapshot(room.to_owned(), error))?;
+    Ok((loaded, Position { epoch: opened.epoch, offset: head }))
+}
+
+fn key(room: &str) -> RoomKey {
+    format!("doc/{room}").into()
+}

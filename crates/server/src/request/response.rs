@@ -1,0 +1,102 @@
+//! Small whole HTTP responses for connections that never reach the HTTP service. Called by the acceptor when it refuses. Every
+//! one closes the connection, because the rest of its stream may be anything.
+
+use std::fmt::Write as _;
+
+/// A refusal with a JSON body `{"error":"…"}`. `retry_after_s` is for 503: when it is worth coming back. Adds the headers that
+/// 405 and 426 require.
+pub fn error_response(status: u16, error: &str, retry_after_s: Option<u32>) -> Vec<u8> {
+    let mut headers = String::new();
+    match status {
+        405 => headers.push_str("allow: GET\r\n"),
+        426 => headers.push_str("upgrade: websocket\r\nsec-websocket-version: 13\r\n"),
+        _ => {}
+    }
+    if let Some(seconds) = retry_after_s {
+        let _ = write!(headers, "retry-after: {seconds}\r\n");
+    }
+    let body = format!("{{\"error\":{}}}", json_string(error));
+    response(status, "application/json", &headers, &body)
+}
+
+/// A response with a plain text body.
+pub fn text_response(status: u16, body: &str) -> Vec<u8> {
+    response(status, "text/plain; charset=utf-8", "", body)
+}
+
+fn response(status: u16, content_type: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: {}close\r\n{headers}\r\n{body}",
+        reason_phrase(status),
+        body.len(),
+        if status == 426 { "upgrade, " } else { "" },
+    )
+    .into_bytes()
+}
+
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        // A phrase is optional, and nobody reads it.
+        _ => "",
+    }
+}
+
+/// `text` as a JSON string with its quotes, which is a TOML string as well. Error texts quote what clients sent.
+pub(crate) fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => json.extend(['\\', char]),
+            '\0'..='\u{1f}' | '\u{7f}' => {
+                let _ = write!(json, "\\u{:04x}", char as u32);
+            }
+            _ => json.push(char),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_whole_responses() {
+        let cases: &[(Vec<u8>, &str)] = &[
+            (
+                error_response(503, "server is full; try again later", Some(5)),
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 43\r\n\
+                 connection: close\r\nretry-after: 5\r\n\r\n{\"error\":\"server is full; try again later\"}",
+            ),
+            (
+                error_response(426, "\"\n\u{e4}\\", None),
+                "HTTP/1.1 426 Upgrade Required\r\ncontent-type: application/json\r\ncontent-length: 24\r\n\
+                 connection: upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n\
+                 {\"error\":\"\\\"\\u000a\u{e4}\\\\\"}",
+            ),
+            (
+                text_response(501, "Not implemented yet"),
+                "HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\n\
+                 connection: close\r\n\r\nNot implemented yet",
+            ),
+        ];
+        for (response, expected) in cases {
+            assert_eq!(std::str::from_utf8(response), Ok(*expected));
+        }
+    }
+}

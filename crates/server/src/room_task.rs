@@ -1,0 +1,436 @@
+//! The task of one room: loads it, takes everything from its mailbox as one batch, writes once, tells everybody once, and goes when nobody is left.
+//!
+//! Started by `rooms`. Owns the `Room`, the rings and the members' outboxes. Waits for nothing but its mailbox, the durable position, and time:
+//! sockets drain by themselves. All rules are in the `room` crate.
+
+use crate::connections::Connection;
+use crate::ring::Ring;
+use crate::rooms::{Handle, Loading, Rooms, ToRoom};
+use crate::websocket::{Opcode, encode_frame};
+use bytes::Bytes;
+use dialect::Dialect;
+use document::{MessageLimits, RoomLimits};
+use room::{Closing, Effect, Effects, Event, Input, Kind, MemberId, Room, Stored};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Durable, Opened, Position, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// Messages taken from the mailbox as one batch. Enough to share a write, not so many that other rooms of the thread wait.
+const BATCH_MAX: usize = 256;
+/// Presence is swept this often while there is any.
+const TICK: Duration = Duration::from_secs(2);
+
+struct RoomTask {
+    rooms: Arc<Rooms>,
+    handle: Arc<Handle>,
+    room: Room,
+    epoch: u64,
+    durable: Arc<Durable>,
+    /// Failures of the store that were seen.
+    failures: u64,
+    /// Up to here the log has it: content that was accepted before may be shown, or, in mode `strict`, when it is durable.
+    strict: bool,
+    written: u64,
+    members: BTreeMap<MemberId, Arc<Connection>>,
+    voices: Vec<Voice>,
+    /// Content that may not be shown yet, with the offset that has to be safe first.
+    held: VecDeque<(u64, Effect)>,
+    effects: Effects,
+    /// Members that were told something in this batch, when it was not everybody.
+    told: Vec<MemberId>,
+    published: bool,
+    log_bytes: u64,
+    snapshot_bytes: u64,
+    compacting: Option<tokio::sync::oneshot::Receiver<Option<u64>>>,
+    healthy: bool,
+}
+
+/// How the room speaks to the members of one dialect.
+struct Voice {
+    dialect: &'static dyn Dialect,
+    ring: Arc<Ring>,
+    /// The last answer and its frame: many who join at once are sent the same.
+    answer: Option<(Bytes, Bytes)>,
+}
+
+/// Why the task ends.
+enum End {
+    Unused,
+    ShutDown,
+    Storage(String),
+}
+
+/// Runs a room from its loading to its end.
+pub(crate) async fn run(rooms: Arc<Rooms>, handle: Arc<Handle>, inbox: mpsc::Receiver<ToRoom>, loading: watch::Sender<Loading>) {
+    // Also when a bug ends the task: the table must not keep a room that nobody runs.
+    let _table = LeaveTable { rooms: rooms.clone(), handle: handle.clone() };
+    match load(&rooms, &handle).await {
+        Ok(mut task) => {
+            loading.send_replace(Loading::Done);
+            let end = task.work(inbox).await;
+            task.end(end).await;
+        }
+        Err(error) => {
+            tracing::error!(action = "room.error", room = %crate::logging::Printable(&handle.key), error, "cannot open room");
+            rooms.pause(&handle);
+            loading.send_replace(Loading::Failed);
+        }
+    }
+}
+
+struct LeaveTable {
+    rooms: Arc<Rooms>,
+    handle: Arc<Handle>,
+}
+
+impl Drop for LeaveTable {
+    fn drop(&mut self) {
+        self.rooms.remove(&self.handle);
+        self.rooms.shared.running.send_modify(|running| *running -= 1);
+    }
+}
+
+/// Reads a room from the store, on a thread where waiting for the disk stops nobody.
+async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, String> {
+    let (shared, key) = (rooms.shared.clone(), handle.key.clone());
+    let new_epoch = fastrand::u64(..);
+    let keep_deleted = shared.config.keeps_deleted(&key);
+    let limits = room_limits(&shared.config.limits);
+    let loaded = tokio::task::spawn_blocking(move || {
+        let opened = shared.store.open(&key, new_epoch).map_err(|error| error.to_string())?;
+        let stored = Stored {
+            snapshot: opened.snapshot.clone(),
+            changes: opened.changes.iter().map(|(_, change)| to_room(change)).collect(),
+            head: opened.head,
+            durable: opened.durable.offset(),
+            keep_deleted,
+        };
+        let room = Room::load(&stored, limits).map_err(|error| error.to_string())?;
+        Ok::<_, String>((opened, room))
+    });
+    let (opened, room) = loaded.await.map_err(|error| error.to_string())??;
+    report_damage(&handle.key, &opened);
+    let log_bytes = opened.changes.iter().map(|(_, change)| change.bytes.len() as u64).sum();
+    Ok(RoomTask {
+        rooms: rooms.clone(),
+        handle: handle.clone(),
+        room,
+        epoch: opened.epoch,
+        failures: opened.durable.failures(),
+        durable: opened.durable,
+        strict: rooms.shared.config.durability == crate::config::Durability::Strict,
+        written: opened.head,
+        members: BTreeMap::new(),
+        voices: Vec::new(),
+        held: VecDeque::new(),
+        effects: Effects::new(),
+        told: Vec::new(),
+        published: false,
+        log_bytes,
+        snapshot_bytes: opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64),
+        compacting: None,
+        // Until the first write has worked: a pause that stands from an earlier failure is lifted then.
+        healthy: false,
+    })
+}
+
+fn to_room(change: &store::Change) -> room::Change {
+    room::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() }
+}
+
+fn report_damage(key: &str, opened: &Opened) {
+    for damage in &opened.damage {
+        let (place, reason) = (&damage.place, &damage.reason);
+        tracing::error!(action = "store.damage", room = %crate::logging::Printable(key), offset = damage.offset, place, reason, "record set aside");
+    }
+}
+
+pub(crate) fn room_limits(limits: &crate::config::Limits) -> room::Limits {
+    let defaults = room::Limits::default();
+    room::Limits {
+        message: message_limits(limits),
+        document: RoomLimits {
+            room_bytes_max: limits.room_bytes_max as usize,
+            parked_bytes_max: limits.parked_bytes_max as usize,
+            ..defaults.document
+        },
+        ..defaults
+    }
+}
+
+pub(crate) fn message_limits(limits: &crate::config::Limits) -> MessageLimits {
+    MessageLimits { update_bytes_max: limits.update_bytes_max as usize, ..MessageLimits::default() }
+}
+
+impl RoomTask {
+    async fn work(&mut self, mut inbox: mpsc::Receiver<ToRoom>) -> End {
+        let mut shutdown = self.rooms.shared.shutdown.subscribe();
+        let mut batch = Vec::new();
+        let unload_after = Duration::from_millis(self.rooms.shared.config.unload_after_ms);
+        let mut next_tick = Instant::now() + TICK;
+        let mut empty_since = Some(Instant::now());
+        loop {
+            let idle = empty_since.is_some() && self.room.head() == self.durable.offset() && self.compacting.is_none();
+            let unload_at = empty_since.map(|since| since + unload_after);
+            tokio::select! {
+                biased;
+                Ok(_) = shutdown.wait_for(|stopping| *stopping) => return End::ShutDown,
+                () = changed(&self.durable, self.room.durable_offset(), self.failures) => {}
+                taken = inbox.recv_many(&mut batch, BATCH_MAX), if !self.room.is_congested() => {
+                    if taken == 0 {
+                        return End::Unused;
+                    }
+                }
+                () = tokio::time::sleep_until(next_tick), if self.room.wants_ticks() => {
+                    next_tick = Instant::now() + TICK;
+                    self.handle_input(Input::Tick);
+                }
+                done = compacted(&mut self.compacting) => self.compacted(done),
+                () = tokio::time::sleep_until(unload_at.unwrap_or(next_tick)), if idle => {
+                    if self.rooms.retire(&self.handle) {
+                        return End::Unused;
+                    }
+                    empty_since = Some(Instant::now());
+                }
+            }
+            if let Err(error) = self.take(&mut batch) {
+                return End::Storage(error);
+            }
+            empty_since = if self.members.is_empty() { empty_since.or_else(|| Some(Instant::now())) } else { None };
+        }
+    }
+
+    /// One batch: handle all, write once, tell everybody once.
+    fn take(&mut self, batch: &mut Vec<ToRoom>) -> Result<(), String> {
+        if self.durable.failures() != self.failures {
+            return Err("a sync failed".to_owned());
+        }
+        for message in batch.drain(..) {
+            match message {
+                ToRoom::Join { connection, member, author, access, trusts_all } => {
+                    self.members.insert(member, connection);
+                    self.handle_input(Input::Join { member, kind: Kind::Client, access, author, trusts_all });
+                }
+                ToRoom::Input(Input::Leave(member)) => {
+                    self.members.remove(&member);
+                    self.handle_input(Input::Leave(member));
+                }
+                ToRoom::Input(input) => self.handle_input(input),
+                ToRoom::Large(input, reserved) => {
+                    self.handle_input(input);
+                    drop(reserved);
+                }
+            }
+        }
+        self.write().map_err(|error| error.to_string())?;
+        // After the write, so that a change that is durable as soon as it is written is acknowledged in its own batch.
+        self.handle_input(Input::Durable(self.durable.offset()));
+        self.perform();
+        self.compact_if_due();
+        Ok(())
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let now_ms = self.rooms.shared.clock.now_ms();
+        self.room.handle(input, now_ms, &mut self.effects);
+    }
+
+    /// Appends what the batch accepted, in one write.
+    fn write(&mut self) -> Result<(), StoreError> {
+        let appended = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Append(change) => Some(store::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() }),
+            _ => None,
+        });
+        let changes: Vec<store::Change> = appended.collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let at = Position { epoch: self.epoch, offset: self.written };
+        self.rooms.shared.store.append(&self.handle.key, at, &changes)?;
+        self.written += changes.len() as u64;
+        self.log_bytes += changes.iter().map(|change| change.bytes.len() as u64).sum::<u64>();
+        if !self.healthy {
+            self.healthy = true;
+            self.rooms.is_healthy(&self.handle.key);
+        }
+        Ok(())
+    }
+
+    /// Carries out the effects in order; content that is not safe enough yet is held back, and everything behind it that shows content.
+    fn perform(&mut self) {
+        let safe = if self.strict { self.durable.offset() } else { self.written };
+        while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
+            self.carry_out(effect);
+        }
+        let needs = self.room.head();
+        for effect in std::mem::take(&mut self.effects) {
+            if needs > safe && shows_content(&effect) {
+                self.held.push_back((needs, effect));
+            } else {
+                self.carry_out(effect);
+            }
+        }
+        self.flush();
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append(_) => {}
+            Effect::Publish { except, event } => self.publish(except, &event),
+            Effect::Send(member, event) => self.send(member, &event),
+            Effect::Place(member) => {
+                let Some(connection) = self.members.get(&member).cloned() else { return };
+                let ring = self.voice(connection.dialect).ring.clone();
+                connection.outbox.place(member, &ring);
+            }
+            Effect::Close(member, closing) => {
+                if let Some(connection) = self.members.get(&member) {
+                    connection.close(&closing);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, except: Option<MemberId>, event: &Event) {
+        self.published = true;
+        if let Event::Update(bytes) = event {
+            let (room, clients) = (crate::logging::Printable(&self.handle.key), self.members.len());
+            tracing::debug!(action = "yjs.update", %room, clientCount = clients, updateSize = bytes.len());
+        }
+        for voice in &self.voices {
+            if let Some(payload) = voice.dialect.encode(event) {
+                voice.ring.push(except, encode_frame(Opcode::Binary, &payload));
+            }
+        }
+    }
+
+    fn send(&mut self, member: MemberId, event: &Event) {
+        let Some(connection) = self.members.get(&member).cloned() else { return };
+        if let Some(frame) = self.voice(connection.dialect).frame(event) {
+            connection.outbox.private(frame);
+            self.told.push(member);
+        }
+    }
+
+    fn voice(&mut self, dialect: &'static dyn Dialect) -> &mut Voice {
+        let known = self.voices.iter().position(|voice| voice.dialect.name() == dialect.name());
+        let place = known.unwrap_or_else(|| {
+            let ring = Arc::new(Ring::new(self.rooms.shared.config.limits.ring_bytes_max as usize));
+            self.voices.push(Voice { dialect, ring, answer: None });
+            self.voices.len() - 1
+        });
+        &mut self.voices[place]
+    }
+
+    /// One pass over the members that have something to send. A stalled one is left to its own task.
+    fn flush(&mut self) {
+        if self.published {
+            let mut needed = vec![u64::MAX; self.voices.len()];
+            for connection in self.members.values() {
+                let needs = connection.outbox.flush_unless_stalled();
+                let voice = self.voices.iter().position(|voice| voice.dialect.name() == connection.dialect.name());
+                if let Some(lowest) = voice.map(|voice| &mut needed[voice]) {
+                    *lowest = needs.min(*lowest);
+                }
+            }
+            for (voice, needed) in self.voices.iter_mut().zip(needed) {
+                voice.ring.trim(needed);
+                voice.answer = None;
+            }
+        } else {
+            for member in &self.told {
+                if let Some(connection) = self.members.get(member) {
+                    connection.outbox.flush_unless_stalled();
+                }
+            }
+        }
+        self.published = false;
+        self.told.clear();
+    }
+
+    /// Asks for a new snapshot when the log has outgrown the last one: then each byte is rewritten a few times in its life, not once a change.
+    fn compact_if_due(&mut self) {
+        let due = self.log_bytes > self.rooms.shared.config.store.compact_bytes_min.max(self.snapshot_bytes);
+        if due && self.compacting.is_none() {
+            self.log_bytes = 0;
+            self.compacting = Some(self.rooms.shared.compactor.compact(self.handle.key.clone()));
+        }
+    }
+
+    fn compacted(&mut self, snapshot_bytes: Option<u64>) {
+        self.compacting = None;
+        self.snapshot_bytes = snapshot_bytes.unwrap_or(self.snapshot_bytes);
+    }
+
+    async fn end(&mut self, end: End) {
+        match end {
+            End::Unused => {}
+            End::ShutDown => {
+                let store = self.rooms.shared.store.clone();
+                let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
+                let closing = match flushed {
+                    Ok(Ok(())) => Closing::ShuttingDown,
+                    _ => Closing::StorageFailed,
+                };
+                if closing == Closing::ShuttingDown {
+                    self.handle_input(Input::Durable(self.durable.offset()));
+                    self.perform();
+                }
+                self.close_all(&closing);
+            }
+            End::Storage(error) => {
+                let members = self.members.len();
+                tracing::error!(action = "room.error", room = %crate::logging::Printable(&self.handle.key), error, members, "storage failed");
+                self.rooms.pause(&self.handle);
+                self.close_all(&Closing::StorageFailed);
+            }
+        }
+    }
+
+    fn close_all(&mut self, closing: &Closing) {
+        for connection in self.members.values() {
+            connection.close(closing);
+        }
+    }
+}
+
+impl Voice {
+    /// The frame for one member. Equal answers in a row are encoded once.
+    fn frame(&mut self, event: &Event) -> Option<Bytes> {
+        let Event::Missing(bytes) = event else {
+            return self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload));
+        };
+        if let Some((_, frame)) = self.answer.as_ref().filter(|(known, _)| known.as_ptr() == bytes.as_ptr() && known.len() == bytes.len()) {
+            return Some(frame.clone());
+        }
+        let frame = self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload))?;
+        self.answer = Some((bytes.clone(), frame.clone()));
+        Some(frame)
+    }
+}
+
+fn shows_content(effect: &Effect) -> bool {
+    match effect {
+        Effect::Publish { event, .. } | Effect::Send(_, event) => event.shows_content(),
+        _ => false,
+    }
+}
+
+/// Waits until the store has news for the room.
+async fn changed(durable: &Durable, offset: u64, failures: u64) {
+    std::future::poll_fn(|context| {
+        durable.wake(context.waker());
+        if durable.offset() > offset || durable.failures() != failures { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+async fn compacted(compacting: &mut Option<tokio::sync::oneshot::Receiver<Option<u64>>>) -> Option<u64> {
+    match compacting {
+        Some(answer) => answer.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}

@@ -19,7 +19,11 @@ fn traces(criterion: &mut Criterion) {
             bencher.iter(|| updates.iter().filter(|bytes| Update::validate(bytes.as_slice(), &limits).is_ok()).count());
         });
         group.bench_function("add", |bencher| {
-            bencher.iter_batched(|| Document::new(RoomLimits::default()), |document| replay(document, &updates), BatchSize::PerIteration);
+            bencher.iter_batched(
+                || Document::new(RoomLimits::default()),
+                |document| replay(document, &updates),
+                BatchSize::PerIteration,
+            );
         });
         group.bench_function("yrs", |bencher| {
             bencher.iter_batched(
@@ -38,8 +42,12 @@ fn traces(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         group.bench_function("snapshot", |bencher| bencher.iter(|| document.snapshot(false)));
         let snapshot = document.snapshot(false);
-        group.bench_function("load", |bencher| bencher.iter(|| Document::load(RoomLimits::default(), [snapshot.as_slice()])));
-        let known = StateVector::from_entries(document.state_vector().entries().iter().map(|&(client, clock)| (client, clock - clock / 100)).collect());
+        group.bench_function("load", |bencher| {
+            bencher.iter(|| Document::load(RoomLimits::default(), [snapshot.as_slice()]))
+        });
+        let known = StateVector::from_entries(
+            document.state_vector().entries().iter().map(|&(client, clock)| (client, clock - clock / 100)).collect(),
+        );
         group.bench_function("diff of the last hundredth", |bencher| bencher.iter(|| document.diff(&known, false)));
         group.finish();
     }
@@ -58,7 +66,10 @@ fn replay(mut document: Document, updates: &[Vec<u8>]) -> Document {
 fn read(name: &str) -> Vec<Vec<u8>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/traces/{name}.updates"));
     let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-        panic!("cannot read {}: {error}; make it with `node conformance/traces.mjs --write target/traces`", path.display())
+        panic!(
+            "cannot read {}: {error}; make it with `node conformance/traces.mjs --write target/traces`",
+            path.display()
+        )
     });
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     let mut at = 4;

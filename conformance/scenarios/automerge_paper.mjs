@@ -27,7 +27,7 @@ export async function run ({ server: startServer, log }) {
       type(text, txns[typed])
       if (typed % together === 0) {
         await breathe()
-        if (author.unsent > unsentMax) await until('the author\'s socket to take bytes', () => author.unsent < unsentMax, { everyMs: 1 })
+        if (author.unsent > unsentMax) await until('the author\'s socket to take bytes', () => author.unsent < unsentMax, { everyMs: 1, ms: 60_000 })
       }
     }
   }

@@ -31,7 +31,8 @@ impl Package {
         if let Some(source) = foreign {
             return Some(format!("{} comes from {source}, not from the registry", self.name));
         }
-        (!is_allowed(&self.licence, allowed)).then(|| format!("{} is under {:?}, which deny.toml does not allow", self.name, self.licence))
+        (!is_allowed(&self.licence, allowed))
+            .then(|| format!("{} is under {:?}, which deny.toml does not allow", self.name, self.licence))
     }
 }
 
@@ -39,19 +40,35 @@ impl Package {
 fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let flat = expression.replace('/', " OR ").replace(['(', ')'], " ");
     let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
-    flat.split(" OR ").any(|alternative| alternative.split(" AND ").all(|licence| allowed.iter().any(|known| known == licence)))
+    flat.split(" OR ")
+        .any(|alternative| alternative.split(" AND ").all(|licence| allowed.iter().any(|known| known == licence)))
 }
 
 fn allowed() -> Result<Vec<String>, String> {
-    let text = std::fs::read_to_string(root().join("deny.toml")).map_err(|error| format!("cannot read deny.toml: {error}"))?;
+    let text =
+        std::fs::read_to_string(root().join("deny.toml")).map_err(|error| format!("cannot read deny.toml: {error}"))?;
     let list = text.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']'));
     let (list, _) = list.ok_or("deny.toml has no list `allow = [...]`")?;
     Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
 fn tree() -> Result<Vec<Package>, String> {
-    let arguments = ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe", "--format", "{p}|{l}"];
-    let output = Command::new("cargo").args(arguments).current_dir(root()).output().map_err(|error| format!("cannot run cargo tree: {error}"))?;
+    let arguments = [
+        "tree",
+        "--workspace",
+        "--edges",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+        "--no-dedupe",
+        "--format",
+        "{p}|{l}",
+    ];
+    let output = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("cannot run cargo tree: {error}"))?;
     if !output.status.success() {
         return Err(format!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr)));
     }

@@ -9,7 +9,8 @@ mod steps;
 use std::process::ExitCode;
 use steps::Report;
 
-const USAGE: &str = "usage: cargo xtask test        everything: fmt, clippy, licences, unit and integration tests, conformance
+const USAGE: &str =
+    "usage: cargo xtask test        everything: fmt, clippy, licences, unit and integration tests, conformance
        cargo xtask test quick  without the conformance clients
        cargo xtask licences    only the dependencies' licences and sources";
 

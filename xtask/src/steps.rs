@@ -54,9 +54,15 @@ pub(crate) fn everything(report: &mut Report) {
 
 pub(crate) fn without_clients(report: &mut Report) {
     report.add("fmt", command("cargo", &["fmt", "--all", "--check"]));
-    report.add("clippy", command("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]));
+    report.add(
+        "clippy",
+        command("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]),
+    );
     report.add("licences", licences::check());
-    report.add("rust tests", counted("cargo", &["test", "--workspace", "--exclude", "bench", "--no-fail-fast"], rust_tests));
+    report.add(
+        "rust tests",
+        counted("cargo", &["test", "--workspace", "--exclude", "bench", "--no-fail-fast"], rust_tests),
+    );
 }
 
 /// The unmodified npm clients and the real yjs against the release build.
@@ -64,7 +70,10 @@ fn clients(report: &mut Report) {
     if let Err(missing) = node() {
         return report.add("conformance", Outcome::failed(&missing));
     }
-    let built = command("cargo", &["build", "--release", "--package", "server", "--package", "document", "--bins", "--examples"]);
+    let built = command(
+        "cargo",
+        &["build", "--release", "--package", "server", "--package", "document", "--bins", "--examples"],
+    );
     report.add("release build", built);
     let installed = install();
     report.add("npm packages", installed);
@@ -88,9 +97,14 @@ fn built_file(name: &str) -> String {
 }
 
 fn node() -> Result<(), String> {
-    let wanted = format!("the conformance clients need Node.js {NODE_MAJOR_MIN} or later and npm; install them and run this again");
+    let wanted = format!(
+        "the conformance clients need Node.js {NODE_MAJOR_MIN} or later and npm; install them and run this again"
+    );
     for tool in ["node", "npm"] {
-        let output = Command::new(tool).arg("--version").output().map_err(|error| format!("cannot run {tool}: {error}; {wanted}"))?;
+        let output = Command::new(tool)
+            .arg("--version")
+            .output()
+            .map_err(|error| format!("cannot run {tool}: {error}; {wanted}"))?;
         let version = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned();
         let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
         if tool == "node" && major < NODE_MAJOR_MIN {
@@ -104,7 +118,8 @@ fn node() -> Result<(), String> {
 fn install() -> Outcome {
     let folder = root().join("conformance");
     let changed = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let (lock, installed) = (changed(&folder.join("package-lock.json")), changed(&folder.join("node_modules/.package-lock.json")));
+    let (lock, installed) =
+        (changed(&folder.join("package-lock.json")), changed(&folder.join("node_modules/.package-lock.json")));
     if installed.is_some() && installed >= lock {
         return Outcome { passed: 1, ..Outcome::default() };
     }
@@ -126,11 +141,19 @@ fn run(command: &mut Command, name: &str) -> Outcome {
 }
 
 fn node_step(arguments: &[&str]) -> Outcome {
-    counted_in(Command::new("node").args(arguments).current_dir(root().join("conformance")), &arguments.join(" "), |line| script(line))
+    counted_in(
+        Command::new("node").args(arguments).current_dir(root().join("conformance")),
+        &arguments.join(" "),
+        |line| script(line),
+    )
 }
 
 fn counted(program: &str, arguments: &[&str], read: fn(&str) -> Option<Outcome>) -> Outcome {
-    counted_in(Command::new(program).args(arguments).current_dir(root()), &format!("{program} {}", arguments.join(" ")), read)
+    counted_in(
+        Command::new(program).args(arguments).current_dir(root()),
+        &format!("{program} {}", arguments.join(" ")),
+        read,
+    )
 }
 
 /// Runs a command, shows its output as it comes, and sums the closing lines that it prints.
@@ -142,10 +165,15 @@ fn counted_in(command: &mut Command, name: &str, read: impl Fn(&str) -> Option<O
         Err(error) => return Outcome::failed(&format!("{name}: cannot be run: {error}")),
     };
     let mut sum = Outcome::default();
-    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
+    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok)
+    {
         println!("{line}");
         if let Some(closing) = read(&line) {
-            sum = Outcome { passed: sum.passed + closing.passed, failed: sum.failed + closing.failed, skipped: sum.skipped + closing.skipped };
+            sum = Outcome {
+                passed: sum.passed + closing.passed,
+                failed: sum.failed + closing.failed,
+                skipped: sum.skipped + closing.skipped,
+            };
         }
     }
     match child.wait() {
@@ -174,7 +202,9 @@ mod tests {
 
     #[test]
     fn closing_lines_are_counted() {
-        let rust = rust_tests("test result: FAILED. 9 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s");
+        let rust = rust_tests(
+            "test result: FAILED. 9 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s",
+        );
         assert_eq!(rust.map(|outcome| (outcome.passed, outcome.failed, outcome.skipped)), Some((9, 2, 1)));
         let node = script("documents: 1000 passed, 0 failed");
         assert_eq!(node.map(|outcome| (outcome.passed, outcome.failed, outcome.skipped)), Some((1000, 0, 0)));

@@ -112,7 +112,9 @@ fn encode_table(out: &mut Vec<u8>, table: &Table) {
         write_var_uint(out, spans.len() as u64);
         let mut end = 0;
         for span in spans {
-            for value in [u64::from(span.start - end), u64::from(span.end - span.start), u64::from(span.author), span.time_ms] {
+            for value in
+                [u64::from(span.start - end), u64::from(span.end - span.start), u64::from(span.author), span.time_ms]
+            {
                 write_var_uint(out, value);
             }
             end = span.end;
@@ -144,7 +146,9 @@ mod tests {
         let mut table = Attribution::default();
         let (ann, ben) = (table.author("ann"), table.author("ben"));
         assert_eq!((table.author("ann"), ben), (ann, 1));
-        for (start, end, author, time_ms) in [(0, 3, ann, 1_000), (3, 4, ann, 5_000), (4, 5, ben, 5_000), (5, 6, ben, 90_000)] {
+        for (start, end, author, time_ms) in
+            [(0, 3, ann, 1_000), (3, 4, ann, 5_000), (4, 5, ben, 5_000), (5, 6, ben, 90_000)]
+        {
             table.inserted(7, Span { start, end, author, time_ms });
         }
         table.deleted(7, Span { start: 4, end: 5, author: ann, time_ms: 6_000 });

@@ -137,7 +137,8 @@ impl Document {
         if let Some(refused) = self.too_large(update) {
             return Added { refused: Some(refused), ..Added::default() };
         }
-        let mut run = Run { author, cut: false, parked: false, refused: None, waiting: BTreeSet::new(), blocked: Vec::new() };
+        let mut run =
+            Run { author, cut: false, parked: false, refused: None, waiting: BTreeSet::new(), blocked: Vec::new() };
         let mut sections = update.sections();
         while let Some(section) = sections.open() {
             sections.close(self.advance(&mut run, section));
@@ -340,11 +341,20 @@ impl Document {
         if id.clock > self.state(id.client) {
             return Some(Id { client: id.client, clock: id.clock - 1 });
         }
-        raw.dependencies().find(|dependency| dependency.client != id.client && dependency.clock >= self.state(dependency.client))
+        raw.dependencies()
+            .find(|dependency| dependency.client != id.client && dependency.clock >= self.state(dependency.client))
     }
 
     #[inline]
-    fn apply(&mut self, run: &mut Run<'_>, client: u32, clock: u32, raw: &RawStruct<'_>, author: u32, own: bool) -> Applied {
+    fn apply(
+        &mut self,
+        run: &mut Run<'_>,
+        client: u32,
+        clock: u32,
+        raw: &RawStruct<'_>,
+        author: u32,
+        own: bool,
+    ) -> Applied {
         let state = self.clients[client as usize].state();
         let end = clock + raw.len;
         if end <= state || raw.kind() == SKIP {
@@ -352,17 +362,20 @@ impl Document {
             return Applied::Yes;
         }
         let id = Id { client: self.clients[client as usize].id, clock };
-        if clock > state || raw.origin.is_some() || raw.right.is_some() || matches!(raw.parent, Parent::Item(_)) {
-            if let Some(missing) = self.missing(id, raw) {
-                return Applied::Missing(missing);
-            }
+        let builds_on_others = raw.origin.is_some() || raw.right.is_some() || matches!(raw.parent, Parent::Item(_));
+        if (clock > state || builds_on_others)
+            && let Some(missing) = self.missing(id, raw)
+        {
+            return Applied::Missing(missing);
         }
         if let Err(exceeded) = self.push(client, clock, state - clock, raw) {
             return Applied::Refused(exceeded);
         }
         run.cut |= own && clock < state;
         match self.fresh.last_mut() {
-            Some(last) if last.client == client && last.end == state && last.author == author && last.own == own => last.end = end,
+            Some(last) if last.client == client && last.end == state && last.author == author && last.own == own => {
+                last.end = end
+            }
             _ => self.fresh.push(Fresh { client, start: state, end, author, own }),
         }
         Applied::Yes
@@ -468,7 +481,8 @@ impl Document {
             }
         }
         if released {
-            let authors: BTreeSet<u32> = self.fresh.iter().filter(|fresh| !fresh.own).map(|fresh| fresh.author).collect();
+            let authors: BTreeSet<u32> =
+                self.fresh.iter().filter(|fresh| !fresh.own).map(|fresh| fresh.author).collect();
             added.parts.extend(authors.into_iter().map(|author| {
                 let bytes = self.write_ranges(|fresh| !fresh.own && fresh.author == author, &[]);
                 Part::Cut { author, bytes }
@@ -532,7 +546,11 @@ impl Document {
     fn write(&self, known: &StateVector, content: Content, parked: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes / 2);
         let dead = if content == Content::Collected { self.dead_parents() } else { Vec::new() };
-        let with_structs = self.index.iter().filter(|&(&id, &index)| self.clients[index as usize].state() > known.clock(id)).map(|(&id, _)| id);
+        let with_structs = self
+            .index
+            .iter()
+            .filter(|&(&id, &index)| self.clients[index as usize].state() > known.clock(id))
+            .map(|(&id, _)| id);
         let ids: BTreeSet<u64> = with_structs.chain(self.parked.clients()).collect();
         let mut sections = 0;
         for &id in ids.iter().rev() {
@@ -546,16 +564,28 @@ impl Document {
             sections += u64::from(!section.is_empty());
             section.finish(id, &mut out);
         }
-        let mut counted = Vec::with_capacity(out.len() + 10 + self.clients.iter().map(|client| client.deleted.len() * 4).sum::<usize>());
+        let mut counted = Vec::with_capacity(
+            out.len() + 10 + self.clients.iter().map(|client| client.deleted.len() * 4).sum::<usize>(),
+        );
         write_var_uint(&mut counted, sections);
         counted.append(&mut out);
         let deleted = self.index.iter().rev().map(|(&id, &index)| (id, &self.clients[index as usize].deleted));
-        write_deletes(&mut counted, deleted.filter(|(_, ranges)| !ranges.is_empty()).map(|(id, ranges)| (id, ranges.len(), ranges.iter())));
+        write_deletes(
+            &mut counted,
+            deleted.filter(|(_, ranges)| !ranges.is_empty()).map(|(id, ranges)| (id, ranges.len(), ranges.iter())),
+        );
         counted
     }
 
     /// Applied structs of a client, `from..to` not empty. `dead` says whose children are collected; nobody's when it is empty.
-    fn write_structs(&self, section: &mut Section, client: &Client, (from, to): (u32, u32), content: Content, dead: &[bool]) {
+    fn write_structs(
+        &self,
+        section: &mut Section,
+        client: &Client,
+        (from, to): (u32, u32),
+        content: Content,
+        dead: &[bool],
+    ) {
         let mut deleted = client.deleted.from(from).peekable();
         for known in &client.structs[client.find(from)..] {
             let (mut at, end) = (known.clock.max(from), known.end().min(to));
@@ -609,7 +639,9 @@ impl Document {
                 Name::Item(reference) => {
                     let client = &self.clients[reference.client as usize];
                     client.structs.get(client.find(reference.clock)).is_none_or(|holder| {
-                        holder.kind() != TYPE || client.deleted.end_at(reference.clock).is_some() || dead[holder.parent as usize]
+                        holder.kind() != TYPE
+                            || client.deleted.end_at(reference.clock).is_some()
+                            || dead[holder.parent as usize]
                     })
                 }
             });
@@ -735,7 +767,10 @@ impl Parents {
     }
 }
 
-fn write_deletes<R: Iterator<Item = (u32, u32)>>(out: &mut Vec<u8>, clients: impl Iterator<Item = (u64, usize, R)> + Clone) {
+fn write_deletes<R: Iterator<Item = (u32, u32)>>(
+    out: &mut Vec<u8>,
+    clients: impl Iterator<Item = (u64, usize, R)> + Clone,
+) {
     write_var_uint(out, clients.clone().count() as u64);
     for (client, count, ranges) in clients {
         write_var_uint(out, client);

@@ -128,7 +128,15 @@ pub(crate) trait Names {
 }
 
 /// One struct of the store, from element `from` to element `to`, with its content or (`deleted`) without.
-pub(crate) fn write_struct(section: &mut Section, names: &impl Names, client: &Client, known: &Struct, from: u32, to: u32, deleted: bool) {
+pub(crate) fn write_struct(
+    section: &mut Section,
+    names: &impl Names,
+    client: &Client,
+    known: &Struct,
+    from: u32,
+    to: u32,
+    deleted: bool,
+) {
     if known.kind() == GC {
         return section.collected(from, to - from);
     }

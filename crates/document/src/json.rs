@@ -207,8 +207,25 @@ mod tests {
     #[test]
     fn accepts_what_json_parse_accepts() {
         for text in [
-            "null", " true ", "false", "0", "-0", "1e999", "-1.5E-3", "\"\"", r#""\ud83d""#, r#""\"\\\/\b\f\n\r\t""#, "[]", "{}", "[ ]",
-            "{ }", "[1,[2,{\"a\":[]}],null]", "{\"a\":1,\"b\":{\"c\":[{}]}}", "\"\u{2028}😀\"", "\t\n\r 1", "{\"__proto__\":{}}",
+            "null",
+            " true ",
+            "false",
+            "0",
+            "-0",
+            "1e999",
+            "-1.5E-3",
+            "\"\"",
+            r#""\ud83d""#,
+            r#""\"\\\/\b\f\n\r\t""#,
+            "[]",
+            "{}",
+            "[ ]",
+            "{ }",
+            "[1,[2,{\"a\":[]}],null]",
+            "{\"a\":1,\"b\":{\"c\":[{}]}}",
+            "\"\u{2028}😀\"",
+            "\t\n\r 1",
+            "{\"__proto__\":{}}",
         ] {
             assert!(is_json(text.as_bytes()), "{text}");
         }
@@ -217,8 +234,37 @@ mod tests {
     #[test]
     fn refuses_what_json_parse_refuses() {
         for text in [
-            "", " ", "undefined", "nul", "nulll", "01", "1.", ".5", "+1", "-", "1e", "\"", "\"\n\"", r#""\x""#, r#""\u12""#, "[", "]",
-            "[1,]", "[,1]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{,}", "[}", "{]", "1 2", "'a'", "NaN", "\u{a0}1",
+            "",
+            " ",
+            "undefined",
+            "nul",
+            "nulll",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "-",
+            "1e",
+            "\"",
+            "\"\n\"",
+            r#""\x""#,
+            r#""\u12""#,
+            "[",
+            "]",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "{,}",
+            "[}",
+            "{]",
+            "1 2",
+            "'a'",
+            "NaN",
+            "\u{a0}1",
         ] {
             assert!(!is_json(text.as_bytes()), "{text}");
         }
@@ -236,7 +282,15 @@ mod tests {
 
     #[test]
     fn an_awareness_state_is_an_object_or_null() {
-        for (text, expected) in [("{}", true), ("null", true), (" {\"a\":1}", true), ("1", false), ("[]", false), ("\"\"", false), ("nope", false)] {
+        for (text, expected) in [
+            ("{}", true),
+            ("null", true),
+            (" {\"a\":1}", true),
+            ("1", false),
+            ("[]", false),
+            ("\"\"", false),
+            ("nope", false),
+        ] {
             assert_eq!(is_json_object_or_null(text.as_bytes()), expected, "{text}");
         }
     }

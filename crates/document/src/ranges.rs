@@ -23,7 +23,8 @@ impl Ranges {
 
     /// The ranges that end after `clock`, by ascending start.
     pub(crate) fn from(&self, clock: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let first = self.0.range(..=clock).next_back().filter(|&(_, &end)| end > clock).map_or(clock, |(&start, _)| start);
+        let first =
+            self.0.range(..=clock).next_back().filter(|&(_, &end)| end > clock).map_or(clock, |(&start, _)| start);
         self.0.range(first..).map(|(&start, &end)| (start, end))
     }
 
@@ -83,7 +84,10 @@ mod tests {
                 let starts: Vec<_> = ranges.iter().collect();
                 assert!(starts.windows(2).all(|pair| pair[0].1 < pair[1].0), "touching ranges in {starts:?}");
                 let probe = random(100);
-                assert_eq!(ranges.end_at(probe), model.contains(&probe).then(|| (probe..).find(|clock| !model.contains(clock)).expect("ranges end")));
+                assert_eq!(
+                    ranges.end_at(probe),
+                    model.contains(&probe).then(|| (probe..).find(|clock| !model.contains(clock)).expect("ranges end"))
+                );
                 let after: Vec<u32> = ranges.from(probe).flat_map(|(from, to)| from.max(probe)..to).collect();
                 assert!(after.iter().eq(model.range(probe..)));
             }

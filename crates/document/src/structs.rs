@@ -3,10 +3,10 @@
 //! Owned by `Document`, which decides what is applied; this keeps it compactly and finds it again. A struct is 40 bytes plus its content.
 //! Does not know other clients, and does not look inside content except to cut text.
 
+use crate::lib0::Reader;
 use crate::lib0::utf16_place;
 use crate::ranges::Ranges;
 use crate::wire::{ANY, BINARY, DELETED, GC, HAS_ORIGIN, HAS_RIGHT, HAS_SUB, JSON, KIND, STRING, skip_any};
-use crate::lib0::Reader;
 
 /// An element's name with the client as its index in the document's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

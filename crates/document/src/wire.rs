@@ -424,7 +424,16 @@ fn read_struct<'a, const CHECK: bool>(reader: &mut Reader<'a>, id: Id) -> Result
         let len = reader.var_uint()?;
         end_of(id.clock, len)?;
         let raw = reader.since(start);
-        return Ok(RawStruct { info: kind, len: len as u32, origin: None, right: None, parent: Parent::Inherited, sub: None, content: &[], raw });
+        return Ok(RawStruct {
+            info: kind,
+            len: len as u32,
+            origin: None,
+            right: None,
+            parent: Parent::Inherited,
+            sub: None,
+            content: &[],
+            raw,
+        });
     }
     let origin = read_reference(reader, info & HAS_ORIGIN != 0, id)?;
     let right = read_reference(reader, info & HAS_RIGHT != 0, id)?;

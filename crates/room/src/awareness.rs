@@ -65,7 +65,13 @@ impl Said<'_> {
 
 impl Awareness {
     /// Applies an awareness update, and returns the ids that changed.
-    pub(crate) fn apply(&mut self, speaker: &Speaker<'_>, bytes: &[u8], now_ms: u64, limits: &Limits) -> Result<Vec<u64>, MalformedAwareness> {
+    pub(crate) fn apply(
+        &mut self,
+        speaker: &Speaker<'_>,
+        bytes: &[u8],
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<Vec<u64>, MalformedAwareness> {
         let mut news = Vec::new();
         for said in read(bytes)? {
             let said = said?;
@@ -94,7 +100,8 @@ impl Awareness {
         if said.is_null() {
             return owns && known.state.is_some() && said.clock >= known.clock;
         }
-        said.clock > known.clock && (owns || known.owner.is_none() || speaker.trusts_all || known.identity == *speaker.identity)
+        said.clock > known.clock
+            && (owns || known.owner.is_none() || speaker.trusts_all || known.identity == *speaker.identity)
     }
 
     fn accept(&mut self, speaker: &Speaker<'_>, said: &Said<'_>, now_ms: u64, limits: &Limits) -> bool {
@@ -118,7 +125,13 @@ impl Awareness {
         }
         self.state_bytes = self.state_bytes - old_bytes + said.json.len();
         let state = Some(Bytes::copy_from_slice(said.json));
-        let entry = Entry { clock: said.clock, state, renewed_ms: now_ms, owner: Some(speaker.member), identity: speaker.identity.clone() };
+        let entry = Entry {
+            clock: said.clock,
+            state,
+            renewed_ms: now_ms,
+            owner: Some(speaker.member),
+            identity: speaker.identity.clone(),
+        };
         self.entries.insert(said.id, entry);
         true
     }
@@ -145,8 +158,11 @@ impl Awareness {
 
     /// Removes what was not renewed in time and returns those ids; forgets what was removed long ago.
     pub(crate) fn sweep(&mut self, now_ms: u64, limits: &Limits) -> Vec<u64> {
-        let stale = |entry: &Entry| entry.state.is_some() && now_ms.saturating_sub(entry.renewed_ms) >= limits.awareness_expiry_ms;
-        let expired: Vec<(u64, u32)> = self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(&id, entry)| (id, entry.clock)).collect();
+        let stale = |entry: &Entry| {
+            entry.state.is_some() && now_ms.saturating_sub(entry.renewed_ms) >= limits.awareness_expiry_ms
+        };
+        let expired: Vec<(u64, u32)> =
+            self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(&id, entry)| (id, entry.clock)).collect();
         for &(id, clock) in &expired {
             self.remove(id, clock, now_ms);
         }
@@ -198,7 +214,9 @@ impl Awareness {
         // Somebody who comes and goes all the time leaves one line each time, of which only the last counts.
         if self.removed.len() > 64 + 2 * self.entries.len() {
             let entries = &self.entries;
-            let counts = |id: &u64, clock: u32| entries.get(id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock);
+            let counts = |id: &u64, clock: u32| {
+                entries.get(id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
+            };
             self.removed.retain(|(_, id, clock)| counts(id, *clock));
         }
     }

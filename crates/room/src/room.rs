@@ -91,7 +91,8 @@ impl Room {
         match input {
             Input::Join { member, kind, access, author, trusts_all } => {
                 let known = StateVector::default();
-                let joined = Member { kind, access, author, trusts_all, known, told_read_only: false, malformed_ms: Vec::new() };
+                let joined =
+                    Member { kind, access, author, trusts_all, known, told_read_only: false, malformed_ms: Vec::new() };
                 self.members.insert(member, joined);
                 effects.push(Effect::Place(member));
             }
@@ -176,7 +177,14 @@ impl Room {
         missing
     }
 
-    fn update(&mut self, id: MemberId, author: Option<Author>, update: &Update<Bytes>, now_ms: u64, effects: &mut Effects) {
+    fn update(
+        &mut self,
+        id: MemberId,
+        author: Option<Author>,
+        update: &Update<Bytes>,
+        now_ms: u64,
+        effects: &mut Effects,
+    ) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if member.access == Access::Read {
             // A pure reader's step 2 may carry deletes that follow from integration; only structs are an attempt to write.

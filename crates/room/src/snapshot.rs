@@ -65,7 +65,11 @@ impl Snapshot {
 
     /// The snapshot of everything up to the last of `changes`. A change that cannot be read is left out; the store has checksums, so that
     /// would be a change written by a faulty version, and one bad change must not keep a room closed.
-    pub fn squash<'a>(previous: Option<&[u8]>, changes: impl IntoIterator<Item = &'a Change>, keep_deleted: bool) -> Result<Self, SnapshotError> {
+    pub fn squash<'a>(
+        previous: Option<&[u8]>,
+        changes: impl IntoIterator<Item = &'a Change>,
+        keep_deleted: bool,
+    ) -> Result<Self, SnapshotError> {
         let previous = previous.map(Self::decode).transpose()?.unwrap_or_default();
         let mut attribution = previous.attribution.clone();
         let mut document = Document::new(RoomLimits::STORED);
@@ -76,7 +80,10 @@ impl Snapshot {
             document.add(&update, author);
             credit(&mut attribution, &document, author, change.time_ms);
         }
-        let parked = document.parked_updates().into_iter().map(|(author, bytes)| (attribution.authors()[author as usize].as_str().into(), bytes));
+        let parked = document
+            .parked_updates()
+            .into_iter()
+            .map(|(author, bytes)| (attribution.authors()[author as usize].as_str().into(), bytes));
         let parked = parked.collect();
         Ok(Self { parked, state: document.snapshot(keep_deleted), attribution })
     }

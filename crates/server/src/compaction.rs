@@ -31,7 +31,9 @@ impl Compactor {
     /// Starts the thread.
     pub(crate) fn start(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> std::io::Result<Self> {
         let (jobs, inbox) = channel();
-        std::thread::Builder::new().name("compaction".to_owned()).spawn(move || work(&*store, &config, clock, &inbox))?;
+        std::thread::Builder::new()
+            .name("compaction".to_owned())
+            .spawn(move || work(&*store, &config, clock, &inbox))?;
         Ok(Self { jobs })
     }
 
@@ -83,9 +85,15 @@ pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) ->
     let changes: Vec<room::Change> = opened
         .changes
         .iter()
-        .map(|(_, change)| room::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() })
+        .map(|(_, change)| room::Change {
+            author: change.author.clone(),
+            time_ms: change.time_ms,
+            bytes: change.bytes.clone(),
+        })
         .collect();
-    let snapshot = Snapshot::squash(opened.snapshot.as_deref(), &changes, keep_deleted).map_err(|error| error.to_string())?.encode();
+    let snapshot = Snapshot::squash(opened.snapshot.as_deref(), &changes, keep_deleted)
+        .map_err(|error| error.to_string())?
+        .encode();
     let at = Position { epoch: opened.epoch, offset: opened.head };
     store.replace_with_snapshot(room, at, &snapshot).map_err(|error| error.to_string())?;
     Ok(snapshot.len() as u64)

@@ -71,6 +71,9 @@ impl Connection {
     /// Says farewell and lets the socket's task end. The first reason counts.
     pub(crate) fn close(&self, closing: &Closing) {
         let farewell = self.dialect.farewell(closing);
+        if !matches!(closing, Closing::ShuttingDown | Closing::Silent) {
+            tracing::warn!(action = "ws.error", connectionId = self.id, error = farewell.reason, context = ?closing, "closing a connection");
+        }
         lock(&self.ended).get_or_insert_with(|| farewell.reason.clone());
         let message = farewell.message.map(|payload| encode_frame(Opcode::Binary, &payload));
         self.outbox.end(message.into_iter().chain([crate::websocket::close_frame(farewell.code, &farewell.reason)]));
@@ -121,13 +124,21 @@ impl Liveness {
             return Some(Closing::SlowConsumer);
         }
         let ping_due = self.pinged && now_ms - self.pinged_ms >= config.ping_ms;
-        if ping_due && !socket.answered.load(Ordering::Acquire) && !socket.paused.load(Ordering::Acquire) && !socket.outbox.is_stalled() {
+        if ping_due
+            && !socket.answered.load(Ordering::Acquire)
+            && !socket.paused.load(Ordering::Acquire)
+            && !socket.outbox.is_stalled()
+        {
             return Some(Closing::Silent);
         }
         let since = socket.incomplete_since_ms.load(Ordering::Acquire);
         let open_ms = now_ms.saturating_sub(since);
         let paused = socket.paused.load(Ordering::Acquire);
-        if since > 0 && open_ms >= ASSEMBLY_MS && !paused && socket.incomplete_bytes.load(Ordering::Acquire) < BYTES_PER_S_MIN * open_ms / 1_000 {
+        if since > 0
+            && open_ms >= ASSEMBLY_MS
+            && !paused
+            && socket.incomplete_bytes.load(Ordering::Acquire) < BYTES_PER_S_MIN * open_ms / 1_000
+        {
             return Some(Closing::Protocol(1008, "message was not finished within 30 s".to_owned()));
         }
         None
@@ -183,7 +194,8 @@ impl Connections {
 
     /// Looks after all sockets, for ever.
     pub(crate) async fn look_after(&self, clock: Clock, config: Arc<Config>) {
-        let period = [config.ping_ms, config.keep_alive_ms, config.slow_consumer_ms].into_iter().min().unwrap_or(SWEEP_MS) / 4;
+        let period =
+            [config.ping_ms, config.keep_alive_ms, config.slow_consumer_ms].into_iter().min().unwrap_or(SWEEP_MS) / 4;
         let mut timer = tokio::time::interval(Duration::from_millis(period.clamp(1, SWEEP_MS)));
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -20,7 +20,9 @@ pub(crate) fn respond(method: &str, path: &str, clock: Clock, health: impl Fn() 
         ("GET" | "HEAD", "/api/health") => health_response("ok", clock, health()),
         ("GET" | "HEAD", "/ready") if health().ready => json_response(200, "{\"ok\":true}"),
         ("GET" | "HEAD", "/ready") => json_response(503, "{\"ok\":false,\"error\":\"the server is shutting down\"}"),
-        (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => error_response(404, "nothing is served at this path", None),
+        (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => {
+            error_response(404, "nothing is served at this path", None)
+        }
         ("GET" | "HEAD", _) => text_response(200, "okay"),
         _ => error_response(405, "only GET is answered here; connect with a WebSocket client", None),
     };

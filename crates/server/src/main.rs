@@ -42,7 +42,8 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
     let store = open_store(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let in_order = runtime.block_on(async {
-        let server = Server::bind(config.clone(), store).map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        let server = Server::bind(config.clone(), store)
+            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
         tracing::info!(action = "server.start", listen = %server.address()?, data = %config.data.display(), "ready");
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);

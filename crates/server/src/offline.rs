@@ -59,7 +59,9 @@ pub fn import(store: &dyn Store, room: &str, update: Vec<u8>) -> Result<bool, Of
     let changes: Vec<store::Change> = effects
         .into_iter()
         .filter_map(|effect| match effect {
-            Effect::Append(change) => Some(store::Change { author: change.author, time_ms: change.time_ms, bytes: change.bytes }),
+            Effect::Append(change) => {
+                Some(store::Change { author: change.author, time_ms: change.time_ms, bytes: change.bytes })
+            }
             _ => None,
         })
         .collect();
@@ -74,7 +76,13 @@ pub fn import(store: &dyn Store, room: &str, update: Vec<u8>) -> Result<bool, Of
 fn ask(room: &mut Room, input: Input) -> Effects {
     let now_ms = Clock::start().now_ms();
     let mut effects = Effects::new();
-    let join = Input::Join { member: OPERATOR, kind: Kind::Client, access: Access::Write, author: "import".into(), trusts_all: false };
+    let join = Input::Join {
+        member: OPERATOR,
+        kind: Kind::Client,
+        access: Access::Write,
+        author: "import".into(),
+        trusts_all: false,
+    };
     room.handle(join, now_ms, &mut effects);
     room.handle(input, now_ms, &mut effects);
     effects
@@ -88,7 +96,8 @@ fn load(store: &dyn Store, room: &str) -> Result<(Room, Position), OfflineError>
         bytes: change.bytes.clone(),
     });
     let (head, durable) = (opened.head, opened.head);
-    let stored = Stored { snapshot: opened.snapshot.clone(), changes: changes.collect(), head, durable, keep_deleted: true };
+    let stored =
+        Stored { snapshot: opened.snapshot.clone(), changes: changes.collect(), head, durable, keep_deleted: true };
     let limits = Limits { document: document::RoomLimits::STORED, ..Limits::default() };
     let loaded = Room::load(&stored, limits).map_err(|error| OfflineError::Snapshot(room.to_owned(), error))?;
     Ok((loaded, Position { epoch: opened.epoch, offset: head }))

@@ -169,7 +169,10 @@ impl Outbox {
         }
         let was_paused = state.paused;
         state.paused = state.private_bytes > self.private_bytes_max;
-        if stalled != self.stalled.swap(stalled, Ordering::AcqRel) || was_paused != state.paused || state.wants_attention() {
+        if stalled != self.stalled.swap(stalled, Ordering::AcqRel)
+            || was_paused != state.paused
+            || state.wants_attention()
+        {
             self.attention.notify_one();
         }
     }
@@ -182,7 +185,8 @@ impl Outbox {
             stalled: self.is_stalled(),
             paused: state.paused,
             lost,
-            finished: state.failed || state.ending.as_ref().is_some_and(VecDeque::is_empty) && state.unfinished.is_none(),
+            finished: state.failed
+                || state.ending.as_ref().is_some_and(VecDeque::is_empty) && state.unfinished.is_none(),
             ending: state.ending.is_some(),
         }
     }

@@ -64,7 +64,12 @@ enum End {
 }
 
 /// Runs a room from its loading to its end.
-pub(crate) async fn run(rooms: Arc<Rooms>, handle: Arc<Handle>, inbox: mpsc::Receiver<ToRoom>, loading: watch::Sender<Loading>) {
+pub(crate) async fn run(
+    rooms: Arc<Rooms>,
+    handle: Arc<Handle>,
+    inbox: mpsc::Receiver<ToRoom>,
+    loading: watch::Sender<Loading>,
+) {
     // Also when a bug ends the task: the table must not keep a room that nobody runs.
     let _table = LeaveTable { rooms: rooms.clone(), handle: handle.clone() };
     match load(&rooms, &handle).await {
@@ -241,7 +246,11 @@ impl RoomTask {
     /// Appends what the batch accepted, in one write.
     fn write(&mut self) -> Result<(), StoreError> {
         let appended = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Append(change) => Some(store::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() }),
+            Effect::Append(change) => Some(store::Change {
+                author: change.author.clone(),
+                time_ms: change.time_ms,
+                bytes: change.bytes.clone(),
+            }),
             _ => None,
         });
         let changes: Vec<store::Change> = appended.collect();
@@ -297,8 +306,10 @@ impl RoomTask {
     fn publish(&mut self, except: Option<MemberId>, event: &Event) {
         self.published = true;
         if let Event::Update(bytes) = event {
-            let (room, clients) = (crate::logging::Printable(&self.handle.key), self.members.len());
-            tracing::debug!(action = "yjs.update", %room, clientCount = clients, updateSize = bytes.len());
+            let author = except.and_then(|member| self.members.get(&member));
+            let (connection, room) =
+                (author.map(|connection| &*connection.id), crate::logging::Printable(&self.handle.key));
+            tracing::debug!(action = "yjs.update", connectionId = connection, %room, clientCount = self.members.len(), updateSize = bytes.len());
         }
         for voice in &self.voices {
             if let Some(payload) = voice.dialect.encode(event) {
@@ -403,7 +414,9 @@ impl Voice {
         let Event::Missing(bytes) = event else {
             return self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload));
         };
-        if let Some((_, frame)) = self.answer.as_ref().filter(|(known, _)| known.as_ptr() == bytes.as_ptr() && known.len() == bytes.len()) {
+        if let Some((_, frame)) =
+            self.answer.as_ref().filter(|(known, _)| known.as_ptr() == bytes.as_ptr() && known.len() == bytes.len())
+        {
             return Some(frame.clone());
         }
         let frame = self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload))?;
@@ -423,7 +436,11 @@ fn shows_content(effect: &Effect) -> bool {
 async fn changed(durable: &Durable, offset: u64, failures: u64) {
     std::future::poll_fn(|context| {
         durable.wake(context.waker());
-        if durable.offset() > offset || durable.failures() != failures { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if durable.offset() > offset || durable.failures() != failures {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }

@@ -7,7 +7,7 @@ use crate::compaction::Compactor;
 use crate::config::Config;
 use crate::connections::Connection;
 use crate::room_task;
-use room::{Author, Access, Input, MemberId};
+use room::{Access, Author, Input, MemberId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,7 +148,8 @@ impl Rooms {
     /// Takes a room out of the table if nobody is in it or on the way, and nothing waits for it. The caller ends then.
     pub(crate) fn retire(&self, handle: &Arc<Handle>) -> bool {
         let mut table = self.lock();
-        let unused = handle.visitors.load(Ordering::Relaxed) == 0 && handle.mailbox.capacity() == handle.mailbox.max_capacity();
+        let unused =
+            handle.visitors.load(Ordering::Relaxed) == 0 && handle.mailbox.capacity() == handle.mailbox.max_capacity();
         if unused {
             remove(&mut table.rooms, handle);
         }
@@ -164,8 +165,12 @@ impl Rooms {
     pub(crate) fn pause(&self, handle: &Arc<Handle>) {
         let mut table = self.lock();
         remove(&mut table.rooms, handle);
-        let length_ms = table.pauses.get(&handle.key).map_or(*PAUSE_MS.start(), |last| (last.length_ms * 2).min(*PAUSE_MS.end()));
-        let until_ms = self.shared.clock.now_ms() + length_ms;
+        let length_ms =
+            table.pauses.get(&handle.key).map_or(*PAUSE_MS.start(), |last| (last.length_ms * 2).min(*PAUSE_MS.end()));
+        let now_ms = self.shared.clock.now_ms();
+        let until_ms = now_ms + length_ms;
+        // One that nobody came back to is not worth remembering.
+        table.pauses.retain(|_, pause| pause.until_ms + *PAUSE_MS.end() > now_ms);
         table.pauses.insert(handle.key.clone(), Pause { until_ms, length_ms });
     }
 

@@ -98,7 +98,11 @@ impl Server {
     }
 }
 
-async fn accept(entrance: &Arc<Entrance>, tasks: &mut JoinSet<()>, accepted: std::io::Result<(tokio::net::TcpStream, SocketAddr)>) {
+async fn accept(
+    entrance: &Arc<Entrance>,
+    tasks: &mut JoinSet<()>,
+    accepted: std::io::Result<(tokio::net::TcpStream, SocketAddr)>,
+) {
     match accepted {
         Ok((stream, _)) => {
             // Without it a small frame waits up to 40 ms for the answer to the one before.

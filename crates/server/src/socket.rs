@@ -5,6 +5,7 @@
 
 use crate::auth::Admission;
 use crate::connections::Connection;
+use crate::outbox::Outbox;
 use crate::rooms::{Gone, ToRoom, Visit};
 use crate::websocket::{DecodeError, Decoder, Message, pong_frame};
 use dialect::{Frame, Session};
@@ -32,7 +33,7 @@ pub(crate) struct Socket {
     pub(crate) member: MemberId,
     pub(crate) session: Box<dyn Session>,
     pub(crate) decoder: Decoder,
-    pub(crate) now_ms: crate::clock::Clock,
+    pub(crate) clock: crate::clock::Clock,
     pub(crate) allowance: Allowance,
 }
 
@@ -47,22 +48,23 @@ impl Socket {
     /// Runs until the connection has ended; returns why, in words. `early`: bytes that came with the request.
     pub(crate) async fn run(mut self, admission: Admission, early: Vec<u8>) -> String {
         let Admission { author, access, trusts_all } = admission;
-        let join = ToRoom::Join { connection: self.connection.clone(), member: self.member, author, access, trusts_all };
+        let join =
+            ToRoom::Join { connection: self.connection.clone(), member: self.member, author, access, trusts_all };
         let mut inputs = Vec::new();
         self.session.open(&mut inputs);
-        let reason = match self.visit.deliver(join).await {
+        let served = match self.visit.deliver(join).await {
             Ok(()) => self.serve(inputs, early).await,
             Err(Gone) => Err(Gone),
         };
-        let reason = match reason {
-            Ok(reason) => reason,
-            Err(Gone) => {
-                self.connection.close(&Closing::Internal);
-                self.finish().await
-            }
-        };
-        // When the room's task is gone there is nothing to leave.
+        let reason = served.unwrap_or_else(|Gone| {
+            self.connection.close(&Closing::Internal);
+            "the room ended".to_owned()
+        });
+        // Before the last frames: others need not see somebody who only waits for the kernel. When the room's task is gone there is nothing to leave.
         let _ = self.visit.send(Input::Leave(self.member)).await;
+        if self.connection.outbox.condition().ending {
+            finish(&self.connection.outbox).await;
+        }
         self.connection.end_reason().unwrap_or(reason)
     }
 
@@ -71,7 +73,6 @@ impl Socket {
         loop {
             self.deliver(&mut inputs).await?;
             if let Some(reason) = ended {
-                self.finish().await;
                 return Ok(reason);
             }
             let condition = self.connection.outbox.condition();
@@ -80,7 +81,7 @@ impl Socket {
                 continue;
             }
             if condition.ending || condition.finished {
-                return Ok(self.finish().await);
+                return Ok("connection lost".to_owned());
             }
             self.connection.paused.store(condition.paused, Ordering::Release);
             let (stream, outbox) = (self.connection.outbox.stream(), &self.connection.outbox);
@@ -135,7 +136,7 @@ impl Socket {
                 Err(error) => return Some(self.broken(&error)),
             }
         }
-        let now_ms = self.now_ms.now_ms();
+        let now_ms = self.clock.now_ms();
         let incomplete = !self.decoder.is_idle();
         let since = &self.connection.incomplete_since_ms;
         match (incomplete, since.load(Ordering::Acquire)) {
@@ -154,7 +155,11 @@ impl Socket {
         self.connection.outbox.end([crate::websocket::close_frame(code.unwrap_or(1000), "")]);
         self.connection.outbox.flush();
         let code = code.unwrap_or(1005);
-        if reason.is_empty() { format!("closed by client: {code}") } else { format!("closed by client: {code} {reason}") }
+        if reason.is_empty() {
+            format!("closed by client: {code}")
+        } else {
+            format!("closed by client: {code} {reason}")
+        }
     }
 
     fn broken(&self, error: &DecodeError) -> String {
@@ -165,27 +170,26 @@ impl Socket {
         self.connection.close(&closing);
         error.to_string()
     }
+}
 
-    /// Sends what is left and waits for the client to go, but not for long.
-    async fn finish(&mut self) -> String {
-        let (outbox, until) = (&self.connection.outbox, Instant::now() + ENDING);
-        let said = tokio::time::timeout_at(until, async {
-            loop {
-                let condition = outbox.condition();
-                if condition.finished {
-                    return;
-                }
-                tokio::select! {
-                    () = outbox.attention.notified() => {}
-                    _ = outbox.stream().writable(), if condition.stalled => outbox.flush(),
-                }
+/// Sends what is left and waits for the client to go, but not for long.
+async fn finish(outbox: &Outbox) {
+    let until = Instant::now() + ENDING;
+    let said = tokio::time::timeout_at(until, async {
+        loop {
+            let condition = outbox.condition();
+            if condition.finished {
+                return;
             }
-        });
-        if said.await.is_ok() {
-            // Unread bytes would turn our close into a reset, and the client might never see the reason.
-            let _ = tokio::time::timeout_at(until, drain(outbox.stream())).await;
+            tokio::select! {
+                () = outbox.attention.notified() => {}
+                _ = outbox.stream().writable(), if condition.stalled => outbox.flush(),
+            }
         }
-        self.connection.end_reason().unwrap_or_else(|| "connection lost".to_owned())
+    });
+    if said.await.is_ok() {
+        // Unread bytes would turn our close into a reset, and the client might never see the reason.
+        let _ = tokio::time::timeout_at(until, drain(outbox.stream())).await;
     }
 }
 

@@ -37,12 +37,18 @@ impl Entrance {
     /// Serves one connection until its end.
     pub(crate) async fn serve(&self, mut stream: TcpStream) {
         let Some(accepted) = self.connections.admit(self.config.limits.connections_max) else {
-            return refuse(&mut stream, &error_response(503, "the server has all the connections that it may have", Some(5))).await;
+            return refuse(
+                &mut stream,
+                &error_response(503, "the server has all the connections that it may have", Some(5)),
+            )
+            .await;
         };
         let deadline = Duration::from_millis(self.config.handshake_ms);
         match tokio::time::timeout(deadline, read_head(&mut stream)).await {
             Ok(Ok(Some((head, early)))) => self.answer(stream, head, early, accepted).await,
-            Ok(Ok(None)) => tracing::debug!(action = "http.abandoned", "connection ended before its request was complete"),
+            Ok(Ok(None)) => {
+                tracing::debug!(action = "http.abandoned", "connection ended before its request was complete")
+            }
             Ok(Err(error)) => {
                 tracing::debug!(action = "http.refused", %error);
                 refuse(&mut stream, &error.response()).await;
@@ -69,11 +75,17 @@ impl Entrance {
     fn admit(&self, head: &RequestHead) -> Result<String, Vec<u8>> {
         check_upgrade(head).map_err(|error| error.response())?;
         if !self.allows_origin(head.header("origin")) {
-            return Err(error_response(403, "this origin may not connect; the operator can add it to origins.allowed", None));
+            return Err(error_response(
+                403,
+                "this origin may not connect; the operator can add it to origins.allowed",
+                None,
+            ));
         }
         match route(head.path(), &self.config.mounts) {
             Route::YWebsocket { room } => Ok(room),
-            other => Err(other.refusal().unwrap_or_else(|| error_response(404, "nothing is served at this path", None))),
+            other => {
+                Err(other.refusal().unwrap_or_else(|| error_response(404, "nothing is served at this path", None)))
+            }
         }
     }
 
@@ -108,7 +120,7 @@ impl Entrance {
             visit,
             member,
             decoder: Decoder::new(self.config.limits.frame_bytes_max as usize),
-            now_ms: self.clock,
+            clock: self.clock,
             allowance: Allowance::new(self.config.limits.bytes_per_s),
         };
         let reason = socket.run(admission, early).await;

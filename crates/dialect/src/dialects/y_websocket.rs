@@ -42,7 +42,9 @@ impl Dialect for YWebsocket {
             Event::StateVector(bytes) => Some(message(&[SYNC, STEP_1], bytes)),
             Event::Missing(bytes) => Some(message(&[SYNC, STEP_2], bytes)),
             Event::Update(bytes) => Some(message(&[SYNC, UPDATE], bytes)),
-            Event::Saved { update } => update.as_ref().filter(|_| self.echo).map(|bytes| message(&[SYNC, UPDATE], bytes)),
+            Event::Saved { update } => {
+                update.as_ref().filter(|_| self.echo).map(|bytes| message(&[SYNC, UPDATE], bytes))
+            }
             Event::Durable(_) => None,
             Event::Awareness(bytes) => Some(message(&[AWARENESS], bytes)),
             Event::Denied(Denied::ReadOnly) => Some(denied("read-only")),
@@ -51,7 +53,11 @@ impl Dialect for YWebsocket {
 
     fn farewell(&self, closing: &Closing) -> Farewell {
         let plain = |code, reason: &str| Farewell { message: None, delay_ms: 0, code, reason: reason.to_owned() };
-        let refused = |code, reason| Farewell { message: Some(denied(reason)), delay_ms: REFUSED_DELAY_MS, ..plain(code, reason) };
+        let refused = |code, reason| Farewell {
+            message: Some(denied(reason)),
+            delay_ms: REFUSED_DELAY_MS,
+            ..plain(code, reason)
+        };
         match closing {
             Closing::Malformed => plain(4400, "malformed message"),
             Closing::Beyond(limit) => Farewell { message: Some(denied(limit)), ..plain(4413, limit) },
@@ -120,8 +126,12 @@ impl YWebsocketSession {
     fn message(&self, frame: &Bytes, reader: &mut Reader<'_>) -> Result<Option<Input>, ReadError> {
         match reader.var_uint()? {
             kind if kind == u64::from(SYNC) => self.sync(frame, reader),
-            kind if kind == u64::from(AWARENESS) => Ok(Some(Input::Awareness(self.member, frame.slice_ref(reader.var_bytes()?)))),
-            kind if kind == u64::from(QUERY_AWARENESS) => Ok(Some(Input::QueryAwareness { member: self.member, always: true })),
+            kind if kind == u64::from(AWARENESS) => {
+                Ok(Some(Input::Awareness(self.member, frame.slice_ref(reader.var_bytes()?))))
+            }
+            kind if kind == u64::from(QUERY_AWARENESS) => {
+                Ok(Some(Input::QueryAwareness { member: self.member, always: true }))
+            }
             _ => Ok(None),
         }
     }

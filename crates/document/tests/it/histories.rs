@@ -35,7 +35,10 @@ impl Relay {
             let said = elements(bytes_of(part, bytes));
             assert!(!said.structs.is_empty() || !said.deletes.is_empty(), "an empty part");
             if let (Part::Cut { author, .. }, true) = (part, self.authors_speak_for_themselves) {
-                assert!(said.structs.keys().all(|&(client, _)| client == CLIENTS[*author as usize]), "another author's elements");
+                assert!(
+                    said.structs.keys().all(|&(client, _)| client == CLIENTS[*author as usize]),
+                    "another author's elements"
+                );
             }
             news.add_new(said);
             let told = self.follower.add(&update(bytes_of(part, bytes)), 0);
@@ -85,7 +88,10 @@ fn reported(document: &Document) -> (Ids, Ids) {
 fn uncut(mut elements: Elements, as_in: &Elements) -> Elements {
     for (id, element) in &mut elements.structs {
         let model = &as_in.structs[id];
-        if element.kind != 0 && model.kind == element.kind && element.origin == id.1.checked_sub(1).map(|before| (id.0, before)) {
+        if element.kind != 0
+            && model.kind == element.kind
+            && element.origin == id.1.checked_sub(1).map(|before| (id.0, before))
+        {
             (element.parent, element.key) = (model.parent.clone(), model.key.clone());
             element.origin = model.origin;
         }
@@ -204,7 +210,10 @@ fn compaction_changes_nothing_that_can_be_seen() {
             if random.u8(..4) == 0 {
                 let before = (relay.document.state_vector(), relay.document.snapshot(false), waiting(&relay.document));
                 relay.document.compact();
-                assert_eq!((relay.document.state_vector(), relay.document.snapshot(false), waiting(&relay.document)), before);
+                assert_eq!(
+                    (relay.document.state_vector(), relay.document.snapshot(false), waiting(&relay.document)),
+                    before
+                );
             }
         }
         let model = collected(&union(&messages));

@@ -115,7 +115,9 @@ fn every_kind_of_content_is_stored_and_cut() {
         let mut diff = crate::reader::elements(&document.diff(&known, true));
         // A cut item names the element before it as its origin, as do all but the first of an uncut one.
         for (id, element) in &mut expected.structs {
-            let cut = id.1 == from && from > 0 && diff.structs.get(id).is_some_and(|found| found.origin == Some((5, from - 1)));
+            let cut = id.1 == from
+                && from > 0
+                && diff.structs.get(id).is_some_and(|found| found.origin == Some((5, from - 1)));
             if cut {
                 element.origin = Some((5, from - 1));
                 element.parent = None;

@@ -51,7 +51,14 @@ fn bytes_of_a_state_vector() {
 fn what_was_stored_has_no_bounds() {
     let bytes = typed(1, 0, &"x".repeat(1000));
     let tight = RoomLimits { room_bytes_max: 10, clients_max: 1, parked_bytes_max: 1, depth_max: 1 };
-    let stored = [bytes, typed(2, 0, "two clients"), typed(3, 5, "waits"), one(4, 0, Item::root(Content::shared(0))), nested(4, 1), nested(4, 2)];
+    let stored = [
+        bytes,
+        typed(2, 0, "two clients"),
+        typed(3, 5, "waits"),
+        one(4, 0, Item::root(Content::shared(0))),
+        nested(4, 1),
+        nested(4, 2),
+    ];
     let mut document = Document::load(tight, stored.iter().map(Vec::as_slice)).expect("valid");
     assert_eq!(document.state_vector().entries(), [(1, 1000), (2, 11), (4, 3)]);
     assert_eq!(document.parked_updates().len(), 1);
@@ -113,7 +120,10 @@ fn clients_of_a_document() {
     refuses(&mut document, &typed(3, 5, "waiting"), full);
     accepts(&mut document, &typed(2, 0, "b"));
     accepts(&mut document, &typed(1, 1, "a"));
-    let both = write(&[(3, 0, vec![Item::root(Content::text("c"))]), (1, 2, vec![Item::after((1, 1), Content::text("a"))])], &[]);
+    let both = write(
+        &[(3, 0, vec![Item::root(Content::text("c"))]), (1, 2, vec![Item::after((1, 1), Content::text("a"))])],
+        &[],
+    );
     let added = add(&mut document, &both);
     assert_eq!(added.refused, Some(full));
     let rest = document::Part::Cut { author: 0, bytes: typed(1, 2, "a") };

@@ -25,7 +25,13 @@ struct Author {
 /// What each author sends, in an order in which nothing is missing. With `overlapping` an author often sends again what it sent before,
 /// joined with what is new.
 pub(crate) fn history(random: &mut Rng, messages: usize, overlapping: bool) -> Vec<Message> {
-    let new = |client| Author { client, clock: 0, known: Vec::new(), types: Vec::new(), document: Document::new(RoomLimits::STORED) };
+    let new = |client| Author {
+        client,
+        clock: 0,
+        known: Vec::new(),
+        types: Vec::new(),
+        document: Document::new(RoomLimits::STORED),
+    };
     let mut authors: Vec<Author> = CLIENTS.map(new).into();
     let mut out = Vec::new();
     for _ in 0..messages {
@@ -108,7 +114,8 @@ impl Author {
     fn deletes(&self, random: &mut Rng, at_least_one: bool) -> Vec<(u64, Vec<(u32, u32)>)> {
         let mut all = BTreeSet::new();
         for _ in 0..random.u32(..3).max(u32::from(at_least_one)) {
-            let (client, clock) = random.choice(self.known.iter().copied()).unwrap_or((random.choice(CLIENTS).unwrap_or_default(), 3));
+            let (client, clock) =
+                random.choice(self.known.iter().copied()).unwrap_or((random.choice(CLIENTS).unwrap_or_default(), 3));
             all.extend((clock..clock + random.u32(1..4)).map(|clock| (client, clock)));
         }
         let mut by_client: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();
@@ -128,7 +135,9 @@ fn content(random: &mut Rng) -> Content {
         0..=4 => Content::text(random.choice(["a", "hello", "é😀", "日本", "😀😀"]).unwrap_or_default()),
         5 => Content::numbers(&[1, 2, 3][..random.usize(1..4)]),
         6 => Content::json(&["1", "undefined"]),
-        7 => random.choice([Content::embed("{}"), Content::binary(&[9]), Content::document()]).unwrap_or_else(|| Content::embed("1")),
+        7 => random
+            .choice([Content::embed("{}"), Content::binary(&[9]), Content::document()])
+            .unwrap_or_else(|| Content::embed("1")),
         8 => Content::format("bold", "true"),
         9 => Content::deleted(random.u32(1..4)),
         10 if random.bool() => Content::collected(random.u32(1..4)),
@@ -143,7 +152,10 @@ pub(crate) fn union<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Elem
         let Elements { structs, deletes } = elements(bytes);
         for (id, element) in structs {
             // An element in the middle of one message and at the beginning of another is the same, said differently.
-            all.structs.entry(id).and_modify(|known| assert_eq!((known.kind, &known.unit), (element.kind, &element.unit))).or_insert(element);
+            all.structs
+                .entry(id)
+                .and_modify(|known| assert_eq!((known.kind, &known.unit), (element.kind, &element.unit)))
+                .or_insert(element);
         }
         all.deletes.extend(deletes);
     }

@@ -42,8 +42,12 @@ fn corpus() -> Vec<Vec<u8>> {
         Item::inside((3, 0), Content::shared(0)),
         Item { key: Some("k"), ..Item::inside((3, 1), Content::numbers(&[7])) },
     ];
-    corpus.push(write(&[(3, 0, nested), (1, 4, vec![Item { right: Some((3, 1)), ..Item::after((3, 0), Content::text("xyz")) }])], &[(3, vec![(0, 1)])]));
-    let holed = vec![Item::root(Content::text("ab")), Item::root(Content::hole(2)), Item::after((2, 3), Content::text("e"))];
+    corpus.push(write(
+        &[(3, 0, nested), (1, 4, vec![Item { right: Some((3, 1)), ..Item::after((3, 0), Content::text("xyz")) }])],
+        &[(3, vec![(0, 1)])],
+    ));
+    let holed =
+        vec![Item::root(Content::text("ab")), Item::root(Content::hole(2)), Item::after((2, 3), Content::text("e"))];
     corpus.push(write(&[(2, 0, holed)], &[(2, vec![(1, 1), (3, 5)]), (1, vec![(0, 2)])]));
     corpus.push(writer::one(2, 2, Item { right: Some((1, 0)), ..Item::after((2, 1), Content::text("cd")) }));
     corpus
@@ -62,10 +66,16 @@ impl Victims {
         fresh.add(&update, author);
         let added = self.shared.add(&update, author);
         self.fed += 1;
-        for part in added.parts.iter().filter_map(|part| if let document::Part::Cut { bytes, .. } = part { Some(bytes) } else { None }) {
-            Update::validate(part, &MessageLimits::STORED).unwrap_or_else(|error| panic!("part: {error}; {}", context()));
+        for part in added
+            .parts
+            .iter()
+            .filter_map(|part| if let document::Part::Cut { bytes, .. } = part { Some(bytes) } else { None })
+        {
+            Update::validate(part, &MessageLimits::STORED)
+                .unwrap_or_else(|error| panic!("part: {error}; {}", context()));
         }
-        let written = written_again(&fresh).and_then(|()| if self.fed % 8 == 0 { written_again(&self.shared) } else { Ok(()) });
+        let written =
+            written_again(&fresh).and_then(|()| if self.fed % 8 == 0 { written_again(&self.shared) } else { Ok(()) });
         written.unwrap_or_else(|error| panic!("{error}; {}", context()));
         if self.fed % 64 == 0 {
             self.shared.compact();

@@ -30,7 +30,12 @@ fn only_the_new_part_of_content_goes_out() {
     check_overlap(&Content::text("aé日z"), 2, &Content::text("aé"), &Content::text("日z"));
     check_overlap(&Content::text("a😀z"), 3, &Content::text("a😀"), &Content::text("z"));
     check_overlap(&Content::numbers(&[1, 2, 3]), 1, &Content::numbers(&[1]), &Content::numbers(&[2, 3]));
-    check_overlap(&Content::json(&["1", "undefined", "{}"]), 2, &Content::json(&["1", "undefined"]), &Content::json(&["{}"]));
+    check_overlap(
+        &Content::json(&["1", "undefined", "{}"]),
+        2,
+        &Content::json(&["1", "undefined"]),
+        &Content::json(&["{}"]),
+    );
     check_overlap(&Content::deleted(5), 2, &Content::deleted(2), &Content::deleted(3));
 }
 
@@ -99,7 +104,8 @@ fn a_message_with_a_hole_that_something_parked_fills() {
     let mut document = Document::default();
     let by_ben = typed(1, 2, "cd");
     assert!(document.add(&update(&by_ben), BEN).parked.is_some());
-    let holed = vec![Item::root(Content::text("ab")), Item::root(Content::hole(2)), Item::after((1, 3), Content::text("ef"))];
+    let holed =
+        vec![Item::root(Content::text("ab")), Item::root(Content::hole(2)), Item::after((1, 3), Content::text("ef"))];
     let by_ann = write(&[(1, 0, holed)], &[]);
     let added = document.add(&update(&by_ann), ANN);
     assert_eq!(added.parts, [cut(ANN, by_ann), cut(BEN, by_ben)], "nothing of Ben's is told as Ann's, or twice");
@@ -184,7 +190,10 @@ fn children_of_deleted_types_are_collected() {
         &[(1, vec![(0, 1)])],
     );
     assert_eq!(document.snapshot(false), left);
-    assert!(elements(&document.snapshot(true)).structs.values().all(|element| element.kind != 0), "unless deleted content is kept");
+    assert!(
+        elements(&document.snapshot(true)).structs.values().all(|element| element.kind != 0),
+        "unless deleted content is kept"
+    );
     // What somebody writes there later is collected too.
     document.compact();
     add(&mut document, &one(3, 0, Item::inside((1, 1), Content::text("late"))));
@@ -195,13 +204,19 @@ fn children_of_deleted_types_are_collected() {
 #[test]
 fn an_answer_has_all_deletes_and_only_the_missing_structs() {
     let mut document = Document::default();
-    for bytes in [typed(1, 0, "abc"), typed(2, 0, "xyz"), write(&[], &[(2, vec![(1, 1)]), (1, vec![(0, 1)]), (7, vec![(3, 2)])])] {
+    for bytes in
+        [typed(1, 0, "abc"), typed(2, 0, "xyz"), write(&[], &[(2, vec![(1, 1)]), (1, vec![(0, 1)]), (7, vec![(3, 2)])])]
+    {
         add(&mut document, &bytes);
     }
     let diff = document.diff(&vector(&[2, 1, 3, 2, 2]), false);
     let deletes = [(7, vec![(3, 2)]), (2, vec![(1, 1)]), (1, vec![(0, 1)])];
     assert_eq!(diff, write(&[(2, 2, vec![Item::after((2, 1), Content::text("z"))])], &deletes));
-    assert_eq!(document.diff(&vector(&[2, 1, 99, 2, 99]), false), write(&[], &deletes), "somebody may know more than the room");
+    assert_eq!(
+        document.diff(&vector(&[2, 1, 99, 2, 99]), false),
+        write(&[], &deletes),
+        "somebody may know more than the room"
+    );
 }
 
 #[test]

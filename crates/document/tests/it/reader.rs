@@ -76,7 +76,8 @@ fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u32, out: &mut Eleme
         first.origin = (info & 0x80 != 0).then(|| id(reader));
         first.right = (info & 0x40 != 0).then(|| id(reader));
         if info & 0xc0 == 0 {
-            first.parent = Some(if uint(reader) == 1 { Parent::Root(string(reader)) } else { Parent::Item(id(reader)) });
+            first.parent =
+                Some(if uint(reader) == 1 { Parent::Root(string(reader)) } else { Parent::Item(id(reader)) });
             first.key = (info & 0x20 != 0).then(|| string(reader));
         }
     }

@@ -175,5 +175,9 @@ pub(crate) fn one(client: u64, clock: u32, item: Item) -> Vec<u8> {
 /// Text in the root type `t`: at clock 0 the first there, else behind the client's own last element.
 pub(crate) fn typed(client: u64, clock: u32, text: &str) -> Vec<u8> {
     let content = Content::text(text);
-    one(client, clock, clock.checked_sub(1).map_or(Item::root(content.clone()), |before| Item::after((client, before), content)))
+    one(
+        client,
+        clock,
+        clock.checked_sub(1).map_or(Item::root(content.clone()), |before| Item::after((client, before), content)),
+    )
 }

@@ -231,7 +231,9 @@ impl Run {
             Ok(known) => {
                 let room = self.rooms.remove(name);
                 let expected = room.as_ref().is_some_and(|room| room.head() > 0 || room.dying);
-                assert_eq!(known, expected, "seed {}", self.seed);
+                // A delete that was told in a segment whose sync failed later is finished a second time after a start.
+                let again = room.is_none() && known;
+                assert!(known == expected || again, "seed {}: {known}", self.seed);
                 if let Some(room) = room.filter(|_| !known) {
                     self.rooms.insert(name.clone(), room);
                 }

@@ -43,7 +43,7 @@ fn traces(criterion: &mut Criterion) {
         group.bench_function("snapshot", |bencher| bencher.iter(|| document.snapshot(false)));
         let snapshot = document.snapshot(false);
         group.bench_function("load", |bencher| {
-            bencher.iter(|| Document::load(RoomLimits::default(), [snapshot.as_slice()]))
+            bencher.iter(|| Document::load(RoomLimits::default(), [snapshot.as_slice()]));
         });
         let known = StateVector::from_entries(
             document.state_vector().entries().iter().map(|&(client, clock)| (client, clock - clock / 100)).collect(),

@@ -104,7 +104,11 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
     let new_epoch = fastrand::u64(..);
     let keep_deleted = shared.config.keeps_deleted(&key);
     let limits = room_limits(&shared.config.limits);
+    let has_failed = rooms.has_failed(&key);
     let loaded = tokio::task::spawn_blocking(move || {
+        if has_failed {
+            shared.store.try_writing().map_err(|error| error.to_string())?;
+        }
         let opened = shared.store.open(&key, new_epoch).map_err(|error| error.to_string())?;
         let stored = Stored {
             snapshot: opened.snapshot.clone(),

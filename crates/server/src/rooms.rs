@@ -174,6 +174,11 @@ impl Rooms {
         table.pauses.insert(handle.key.clone(), Pause { until_ms, length_ms });
     }
 
+    /// Whether the room has failed lately: then its store is tried before anybody enters.
+    pub(crate) fn has_failed(&self, key: &RoomKey) -> bool {
+        self.lock().pauses.contains_key(key)
+    }
+
     /// Writing to the room has worked.
     pub(crate) fn is_healthy(&self, key: &RoomKey) {
         self.lock().pauses.remove(key);
@@ -242,7 +247,7 @@ fn input_bytes(input: &Input) -> usize {
     match input {
         Input::Update { update, .. } => update.bytes().len(),
         Input::Awareness(_, bytes) => bytes.len(),
-        Input::Sync(_, known) => known.entries().len() * size_of::<(u64, u32)>(),
+        Input::Sync(_, known) => size_of_val(known.entries()),
         _ => 0,
     }
 }

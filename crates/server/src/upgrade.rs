@@ -47,7 +47,7 @@ impl Entrance {
         match tokio::time::timeout(deadline, read_head(&mut stream)).await {
             Ok(Ok(Some((head, early)))) => self.answer(stream, head, early, accepted).await,
             Ok(Ok(None)) => {
-                tracing::debug!(action = "http.abandoned", "connection ended before its request was complete")
+                tracing::debug!(action = "http.abandoned", "connection ended before its request was complete");
             }
             Ok(Err(error)) => {
                 tracing::debug!(action = "http.refused", %error);
@@ -105,7 +105,8 @@ impl Entrance {
             Err(unavailable) => return refuse(&mut stream, &unavailable_response(unavailable)).await,
         };
         if stream.write_all(&accept_response(&head, head.subprotocols().next())).await.is_err() {
-            return tracing::debug!(action = "http.abandoned", "client left during the handshake");
+            tracing::debug!(action = "http.abandoned", "client left during the handshake");
+            return;
         }
         let id = format!("ws_{}_{:08x}", self.clock.now_ms(), fastrand::u32(..));
         let outbox = Outbox::new(stream, self.config.limits.private_bytes_max as usize);

@@ -155,6 +155,10 @@ pub trait Store: Send + Sync {
     /// syncs left in doubt. Fails if a sync fails meanwhile.
     fn flush(&self) -> Result<(), StoreError>;
 
+    /// Tries whether the disk takes writes: writes and syncs a few bytes beside the log, and takes them away. For who was refused and
+    /// asks whether to let others try.
+    fn try_writing(&self) -> Result<(), StoreError>;
+
     /// Removes log segments that nothing needs any more, and names the rooms whose uncovered changes keep the oldest
     /// segments alive while the log is larger than its bound: a snapshot of those lets the log shrink.
     fn tidy(&self, now_ms: u64) -> Result<Vec<RoomKey>, StoreError>;

@@ -108,11 +108,13 @@ fn a_deleted_room_stays_deleted_while_segments_with_its_changes_are_kept() {
     let with = || EmbeddedOptions { keep_log: Box::new(rule), ..options(400) };
     let store = open_with(&disk, with());
     fill(&store, "kept", 1, 1);
-    fill(&store, "a", 2, 3);
+    fill(&store, "a", 2, 1);
+    // The end of room a is told in another segment than the one that is kept and that holds its change.
+    fill(&store, "filler", 3, 10);
     assert!(store.delete(&key("a")).unwrap());
     for round in 0..5 {
-        fill(&store, "filler", 3, (round + 1) * 10);
-        compact(&store, "filler", 3, (round + 1) * 10).unwrap();
+        fill(&store, "filler", 3, (round + 2) * 10);
+        compact(&store, "filler", 3, (round + 2) * 10).unwrap();
         compact(&store, "kept", 1, 1).unwrap();
         store.tidy(0).unwrap();
     }

@@ -8,7 +8,6 @@ mod damage;
 mod faults;
 mod group;
 mod keep;
-mod speed;
 mod steps;
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ mod snapshots;
 mod sync;
 mod tidy;
 
-use crate::disk::{Disk, Folder, Lock};
+use crate::disk::{Disk, Folder, Lock, write_all};
 use crate::{Change, Damage, Durability, KeepLog, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
 use damage::{DAMAGED_FOLDER, DamageReports};
 use index::Entry;
@@ -51,8 +51,8 @@ pub struct EmbeddedOptions {
     pub segment_bytes_max: u64,
     /// Bytes of the log (without what only `keep_log` keeps) from which on `tidy` names rooms to compact.
     pub log_bytes_max: u64,
-    /// How long the log keeps the changes of a room that a snapshot covers. Asked once per room and opening; called
-    /// while a room is opened, so it must not call the store.
+    /// How long the log keeps the changes of a room that a snapshot covers. Asked when a room is opened and at the start, and
+    /// kept with the segment from then on. Called under locks, so it must not call the store.
     pub keep_log: Box<dyn Fn(&str) -> KeepLog + Send + Sync>,
 }
 
@@ -78,6 +78,11 @@ impl Debug for EmbeddedOptions {
             .finish_non_exhaustive()
     }
 }
+
+/// Made and removed to find out whether the disk takes writes. One that a crash leaves behind is overwritten by the next.
+const TRIAL_FILE: &str = "trial";
+/// More than a keystroke's record: a disk that has room for just one would fail at the next.
+const TRIAL_BYTES: usize = 64 << 10;
 
 /// A store in a folder of this machine. One process at a time. Dropping it syncs what is not synced.
 #[derive(Debug)]
@@ -161,6 +166,16 @@ impl Store for Embedded {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.shared.flush()
+    }
+
+    fn try_writing(&self) -> Result<(), StoreError> {
+        let disk = &self.shared.disk;
+        let tried = disk.open(TRIAL_FILE, true).and_then(|file| {
+            write_all(&*file, 0, &[0; TRIAL_BYTES])?;
+            file.sync_data()
+        });
+        let removed = disk.remove(TRIAL_FILE);
+        tried.and(removed).map_err(|error| fault("try whether the disk takes writes", error))
     }
 
     fn tidy(&self, now_ms: u64) -> Result<Vec<RoomKey>, StoreError> {

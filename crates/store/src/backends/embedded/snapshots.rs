@@ -228,7 +228,7 @@ impl Snapshots {
             };
             let result = guarded(|| work(database));
             drop(file);
-            if matches!(&result, Err(error) if !matches!(error, redb::Error::TableDoesNotExist(_))) {
+            if result.is_err() {
                 *self.file.write().unwrap_or_else(PoisonError::into_inner) = File::Closed;
             }
             return result;

@@ -83,7 +83,7 @@ impl State {
         for touched in &batch.rooms {
             let entry = self.rooms.get_mut(&touched.room).filter(|entry| entry.epoch == touched.epoch);
             if let Some(entry) = entry.filter(|entry| entry.lost_from.is_none()) {
-                entry.synced = entry.head;
+                entry.synced = entry.synced.max(touched.head);
                 cells.push((entry.durable.clone(), entry.synced));
             }
         }

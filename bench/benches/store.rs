@@ -30,7 +30,7 @@ fn costs(criterion: &mut Criterion) {
             offset
         };
         group.bench_function(BenchmarkId::new("append 100 bytes", format!("group {group_ms} ms")), |bencher| {
-            bencher.iter(&mut append)
+            bencher.iter(&mut append);
         });
         group.bench_function(BenchmarkId::new("append until durable", format!("group {group_ms} ms")), |bencher| {
             bencher.iter(|| wait(&opened.durable, append()));

@@ -144,7 +144,7 @@ fn node_step(arguments: &[&str]) -> Outcome {
     counted_in(
         Command::new("node").args(arguments).current_dir(root().join("conformance")),
         &arguments.join(" "),
-        |line| script(line),
+        script,
     )
 }
 

@@ -7,13 +7,13 @@
 use crate::encode::{Names, ParentName, Section, write_struct};
 use crate::lib0::write_var_uint;
 use crate::limits::{Exceeded, MessageLimits, RoomLimits};
-use crate::parked::{Parked, ParkedStruct};
+use crate::parked::{OVERHEAD_BYTES, Parked, ParkedStruct};
 use crate::structs::{Client, Ref, Struct};
 use crate::wire::{self, GC, Id, Invalid, Parent, RawStruct, SKIP, StateVector, TYPE, Update};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Memory of one delete range in its tree.
-const DELETE_BYTES: usize = 12;
+const DELETE_BYTES: usize = 16;
 
 /// A Yjs document as structs and delete ranges.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct Document {
     parked: Parked,
     limits: RoomLimits,
     bytes: usize,
+    delete_ranges: usize,
     serial: u64,
     fresh: Vec<Fresh>,
     fresh_deletes: Vec<(u32, u32, u32)>,
@@ -108,6 +109,7 @@ impl Document {
             parked: Parked::default(),
             limits,
             bytes: 0,
+            delete_ranges: 0,
             serial: 0,
             fresh: Vec::new(),
             fresh_deletes: Vec::new(),
@@ -199,7 +201,12 @@ impl Document {
 
     /// Bytes of memory that the content takes, parked structs included.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.parked.bytes()
+        self.bytes + self.delete_ranges * DELETE_BYTES + self.parked.bytes()
+    }
+
+    /// True when something waits for missing updates.
+    pub fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
     }
 
     /// True when nothing was ever added.
@@ -322,7 +329,7 @@ impl Document {
             if raw.kind() == SKIP || clock + raw.len <= self.state(client) || self.parked.covers(id, raw.len) {
                 continue;
             }
-            if self.parked.bytes() + raw.raw.len() > self.limits.parked_bytes_max {
+            if self.parked.bytes() + raw.raw.len() + OVERHEAD_BYTES > self.limits.parked_bytes_max {
                 run.refused = Some(Exceeded::ParkedBytes(self.limits.parked_bytes_max));
                 break;
             }
@@ -374,7 +381,7 @@ impl Document {
         run.cut |= own && clock < state;
         match self.fresh.last_mut() {
             Some(last) if last.client == client && last.end == state && last.author == author && last.own == own => {
-                last.end = end
+                last.end = end;
             }
             _ => self.fresh.push(Fresh { client, start: state, end, author, own }),
         }
@@ -459,12 +466,17 @@ impl Document {
         };
         let (fresh, mut new) = (&mut self.fresh_deletes, 0);
         let deleted = &mut self.clients[client as usize].deleted;
+        // What is known or grows a range is taken in any case.
+        if self.delete_ranges >= self.limits.delete_ranges_max && deleted.is_apart(start, end) {
+            run.refused = Some(Exceeded::DeleteRanges(self.limits.delete_ranges_max));
+            return;
+        }
         let before = deleted.len();
         deleted.insert(start, end, |from, to| {
             new += to - from;
             fresh.push((client, from, to));
         });
-        self.bytes = (self.bytes + deleted.len() * DELETE_BYTES).saturating_sub(before * DELETE_BYTES);
+        self.delete_ranges = self.delete_ranges + deleted.len() - before;
         run.cut |= new < end - start;
     }
 

@@ -44,20 +44,37 @@ pub struct RoomLimits {
     pub clients_max: usize,
     /// Bytes of updates whose dependencies are missing: nothing says that those ever come.
     pub parked_bytes_max: usize,
+    /// Delete ranges, neighbours joined: each costs about 16 bytes, also ahead of what it deletes. Deletes of content are always welcome in a full
+    /// document, so they need a bound of their own.
+    pub delete_ranges_max: usize,
     /// How deep types may be nested: readers in other languages recurse, and overflow their stacks at a few thousand.
     pub depth_max: u32,
 }
 
 impl Default for RoomLimits {
     fn default() -> Self {
-        Self { room_bytes_max: 64 << 20, clients_max: 200_000, parked_bytes_max: 1 << 20, depth_max: 256 }
+        Self {
+            room_bytes_max: 64 << 20,
+            clients_max: 200_000,
+            parked_bytes_max: 1 << 20,
+            delete_ranges_max: 2_000_000,
+            depth_max: DEPTH_MAX,
+        }
     }
 }
 
+/// The same for what is stored: a type that was refused when something released it must not come in by a restart.
+const DEPTH_MAX: u32 = 256;
+
 impl RoomLimits {
     /// For content that was accepted earlier: nothing of it may be refused now.
-    pub const STORED: Self =
-        Self { room_bytes_max: usize::MAX, clients_max: usize::MAX, parked_bytes_max: usize::MAX, depth_max: u32::MAX };
+    pub const STORED: Self = Self {
+        room_bytes_max: usize::MAX,
+        clients_max: usize::MAX,
+        parked_bytes_max: usize::MAX,
+        delete_ranges_max: usize::MAX,
+        depth_max: DEPTH_MAX,
+    };
 }
 
 /// A well-formed message that goes beyond a bound. The text names the bound and its value, for the person whose editor is told.
@@ -81,6 +98,9 @@ pub enum Exceeded {
     /// Too much waits for missing updates.
     #[error("more than {0} bytes wait for missing updates")]
     ParkedBytes(usize),
+    /// Too many delete ranges.
+    #[error("more than {0} delete ranges")]
+    DeleteRanges(usize),
     /// Types nested too deeply.
     #[error("types nested deeper than {0}")]
     Depth(u32),

@@ -7,7 +7,7 @@ use crate::wire::{Id, RawStruct, reread};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Memory of one parked struct beside its bytes: two tree entries and a box.
-const OVERHEAD_BYTES: usize = 96;
+pub(crate) const OVERHEAD_BYTES: usize = 96;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ParkedStruct {

@@ -33,6 +33,11 @@ impl Ranges {
         self.0.range(..=clock).next_back().map(|(_, &end)| end).filter(|&end| end > clock)
     }
 
+    /// True when `start..end` neither lies in, overlaps nor touches a range.
+    pub(crate) fn is_apart(&self, start: u32, end: u32) -> bool {
+        self.0.range(..=end).next_back().is_none_or(|(_, &known_end)| known_end < start)
+    }
+
     /// Adds `start..end` (not empty) and reports each part that was not in the set before.
     pub(crate) fn insert(&mut self, start: u32, end: u32, mut report: impl FnMut(u32, u32)) {
         let (mut from, mut to, mut fresh) = (start, end, start);
@@ -75,7 +80,10 @@ mod tests {
             for _ in 0..40 {
                 let start = random(100);
                 let end = start + 1 + random(12);
+                let model_before = model.clone();
                 let expected: Vec<u32> = (start..end).filter(|clock| model.insert(*clock)).collect();
+                let apart = (start.saturating_sub(1)..=end).all(|clock| !model_before.contains(&clock));
+                assert_eq!(ranges.is_apart(start, end), apart);
                 let mut fresh = Vec::new();
                 ranges.insert(start, end, |from, to| fresh.extend(from..to));
                 assert_eq!(fresh, expected);

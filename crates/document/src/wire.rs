@@ -93,11 +93,6 @@ impl<B: AsRef<[u8]>> Update<B> {
         self.0
     }
 
-    /// True when it brings no structs (it may bring deletes).
-    pub fn has_no_structs(&self) -> bool {
-        self.bytes().first() == Some(&0)
-    }
-
     pub(crate) fn sections(&self) -> Sections<'_> {
         sections(self.0.as_ref())
     }

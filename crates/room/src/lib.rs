@@ -15,4 +15,4 @@ pub use limits::Limits;
 pub use member::{Access, Kind, MemberId};
 pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input};
 pub use room::{Room, Stored};
-pub use snapshot::{Snapshot, SnapshotError};
+pub use snapshot::{ParkedUpdate, Snapshot, SnapshotError};

@@ -87,6 +87,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// True for what others have written or what was released, as against acknowledgements.
+    pub(crate) fn is_news(&self) -> bool {
+        matches!(self, Self::Update(_))
+    }
+
     /// True when it shows content of the document, and so may leave only when that content is safe enough.
     pub fn shows_content(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Update(_) | Self::Saved { .. })

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Senders remembered although nothing of theirs is parked: to find them again is cheaper than to forget them.
+const SENDERS_KEPT: usize = 32;
 /// Length of the window in which malformed messages are counted.
 const MINUTE_MS: u64 = 60_000;
 
@@ -43,8 +45,8 @@ pub struct Room {
     /// Updates not durable yet, oldest first.
     unacknowledged: VecDeque<Unacknowledged>,
     unacknowledged_bytes: usize,
-    /// Whose parked updates are whose, by the number the document knows.
-    authors: Vec<Author>,
+    /// Who has sent what is parked, by the number the document knows. Begun again when nothing is.
+    senders: Vec<Sender>,
     /// The answer to who has nothing, shared by all who join before the next change.
     whole: Option<Bytes>,
 }
@@ -54,7 +56,14 @@ struct Unacknowledged {
     /// Durable up to here means saved.
     offset: u64,
     member: MemberId,
-    update: Option<Bytes>,
+    event: Event,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sender {
+    author: Author,
+    /// None: before the room was loaded.
+    member: Option<MemberId>,
 }
 
 impl Room {
@@ -70,16 +79,16 @@ impl Room {
             durable: stored.durable,
             unacknowledged: VecDeque::new(),
             unacknowledged_bytes: 0,
-            authors: Vec::new(),
+            senders: Vec::new(),
             whole: None,
         };
         if let Some(bytes) = &stored.snapshot {
-            let (snapshot, authors) = (Snapshot::decode(bytes)?, &mut room.authors);
-            snapshot.fill(&mut room.document, |author| number(authors, author))?;
+            let (snapshot, senders) = (Snapshot::decode(bytes)?, &mut room.senders);
+            snapshot.fill(&mut room.document, |parked| number(senders, &parked.author, None))?;
         }
         for change in &stored.changes {
             if let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) {
-                room.document.add(&update, number(&mut room.authors, &change.author));
+                room.document.add(&update, number(&mut room.senders, &change.author, None));
             }
         }
         room.document.set_limits(limits.document);
@@ -195,7 +204,7 @@ impl Room {
             return;
         }
         let author = author.filter(|_| member.kind == Kind::Peer).unwrap_or_else(|| member.author.clone());
-        let sender = number(&mut self.authors, &author);
+        let sender = number(&mut self.senders, &author, Some(id));
         let added = self.document.add(update, sender);
         let mut own = None;
         for (place, part) in added.parts.into_iter().enumerate() {
@@ -203,22 +212,30 @@ impl Room {
                 Part::Whole => (sender, update.clone().into_bytes()),
                 Part::Cut { author, bytes } => (author, Bytes::from(bytes)),
             };
+            let Sender { author, member } = self.senders[whose as usize].clone();
+            self.append(author, bytes.clone(), now_ms, effects);
             // The first part is the sender's own news, unless all it did was to release what was parked.
-            let except = (place == 0 && whose == sender).then_some(id);
-            if except.is_some() {
+            if place == 0 && whose == sender {
                 own = Some(bytes.clone());
+            } else if let Some(member) = member {
+                // To whoever sent it, its own content means that it is saved.
+                self.tell_when_durable(member, Event::Update(bytes.clone()));
             }
-            self.append(self.authors[whose as usize].clone(), bytes.clone(), now_ms, effects);
-            effects.push(Effect::Publish { except, event: Event::Update(bytes) });
+            effects.push(Effect::Publish { except: member, event: Event::Update(bytes) });
         }
         if let Some(parked) = added.parked {
             self.append(author, parked.into(), now_ms, effects);
             self.tell_state_vector(id, effects);
         }
+        if self.senders.len() > SENDERS_KEPT && !self.document.has_parked() {
+            self.senders.clear();
+        }
         match added.refused {
             Some(exceeded) => close_beyond(id, exceeded, effects),
-            None => self.acknowledge_later(id, own, effects),
+            // Exactly one acknowledgement for each update: when all that was accepted by then is durable.
+            None => self.tell_when_durable(id, Event::Saved { update: own }),
         }
+        self.acknowledge(effects);
     }
 
     fn append(&mut self, author: Author, bytes: Bytes, time_ms: u64, effects: &mut Effects) {
@@ -227,11 +244,9 @@ impl Room {
         effects.push(Effect::Append(Change { author, time_ms, bytes }));
     }
 
-    /// Exactly one acknowledgement for each update: when all that was accepted by then is durable.
-    fn acknowledge_later(&mut self, member: MemberId, update: Option<Bytes>, effects: &mut Effects) {
-        self.unacknowledged_bytes += update.as_ref().map_or(0, Bytes::len) + size_of::<Unacknowledged>();
-        self.unacknowledged.push_back(Unacknowledged { offset: self.head, member, update });
-        self.acknowledge(effects);
+    fn tell_when_durable(&mut self, member: MemberId, event: Event) {
+        self.unacknowledged_bytes += unacknowledged_bytes(&event);
+        self.unacknowledged.push_back(Unacknowledged { offset: self.head, member, event });
     }
 
     fn durable(&mut self, offset: u64, effects: &mut Effects) {
@@ -246,9 +261,13 @@ impl Room {
 
     fn acknowledge(&mut self, effects: &mut Effects) {
         while let Some(saved) = self.unacknowledged.pop_front_if(|oldest| oldest.offset <= self.durable) {
-            self.unacknowledged_bytes -= saved.update.as_ref().map_or(0, Bytes::len) + size_of::<Unacknowledged>();
-            if self.members.get(&saved.member).is_some_and(|member| member.kind == Kind::Client) {
-                effects.push(Effect::Send(saved.member, Event::Saved { update: saved.update }));
+            self.unacknowledged_bytes -= unacknowledged_bytes(&saved.event);
+            let told = self
+                .members
+                .get(&saved.member)
+                .is_some_and(|member| member.kind == Kind::Client || saved.event.is_news());
+            if told {
+                effects.push(Effect::Send(saved.member, saved.event));
             }
         }
     }
@@ -306,11 +325,19 @@ fn close_beyond(member: MemberId, exceeded: Exceeded, effects: &mut Effects) {
     effects.push(Effect::Close(member, Closing::Beyond(exceeded.to_string())));
 }
 
-/// The number of an author, given one when new. Few write in one room, and the one who wrote last comes last.
-fn number(authors: &mut Vec<Author>, author: &str) -> u32 {
-    let known = authors.iter().rposition(|known| &**known == author);
+/// The number of a sender, given one when new. Few write in one room, and the one who wrote last comes last.
+fn number(senders: &mut Vec<Sender>, author: &Author, member: Option<MemberId>) -> u32 {
+    let known = senders.iter().rposition(|known| known.member == member && known.author == *author);
     known.unwrap_or_else(|| {
-        authors.push(author.into());
-        authors.len() - 1
+        senders.push(Sender { author: author.clone(), member });
+        senders.len() - 1
     }) as u32
+}
+
+fn unacknowledged_bytes(event: &Event) -> usize {
+    let content = match event {
+        Event::Saved { update: Some(bytes) } | Event::Update(bytes) => bytes.len(),
+        _ => 0,
+    };
+    content + size_of::<Unacknowledged>()
 }

@@ -1,7 +1,7 @@
 //! A room on disk: its document in few bytes, what is parked with whose it is, and who wrote what when.
 //!
 //! `squash` is compaction: a pure function from a snapshot and the changes after it to the next snapshot, run off the room's thread. Shape: `u8 version,
-//! varbytes attribution, varuint parked, (varstring author, varbytes update)*, varbytes state`. Does not know where the bytes are kept.
+//! varbytes attribution, varuint parked, (varstring author, varuint milliseconds, varbytes update)*, varbytes state`. Does not know where the bytes are kept.
 
 use crate::message::{Author, Change};
 use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
@@ -14,10 +14,21 @@ const VERSION: u8 = 1;
 pub struct Snapshot {
     /// Who wrote and deleted what, and when.
     pub attribution: Attribution,
-    /// Updates that wait for missing ones, and whose they are.
-    pub parked: Vec<(Author, Vec<u8>)>,
+    /// Updates that wait for missing ones.
+    pub parked: Vec<ParkedUpdate>,
     /// Everything applied, as one v1 update. Empty: nothing.
     pub state: Vec<u8>,
+}
+
+/// An update that waits for missing ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedUpdate {
+    /// Whose it is.
+    pub author: Author,
+    /// When it was accepted, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// A v1 update.
+    pub update: Vec<u8>,
 }
 
 /// Why stored bytes are not a snapshot.
@@ -45,7 +56,8 @@ impl Snapshot {
         let attribution = Attribution::decode(reader.var_bytes()?)?;
         let mut parked = Vec::new();
         for _ in 0..reader.var_uint()? {
-            parked.push((Author::from(reader.var_string()?), reader.var_bytes()?.to_vec()));
+            let (author, time_ms) = (Author::from(reader.var_string()?), reader.var_uint()?);
+            parked.push(ParkedUpdate { author, time_ms, update: reader.var_bytes()?.to_vec() });
         }
         Ok(Self { attribution, parked, state: reader.var_bytes()?.to_vec() })
     }
@@ -55,8 +67,9 @@ impl Snapshot {
         let mut out = vec![VERSION];
         write_var_bytes(&mut out, &self.attribution.encode());
         write_var_uint(&mut out, self.parked.len() as u64);
-        for (author, update) in &self.parked {
+        for ParkedUpdate { author, time_ms, update } in &self.parked {
             write_var_bytes(&mut out, author.as_bytes());
+            write_var_uint(&mut out, *time_ms);
             write_var_bytes(&mut out, update);
         }
         write_var_bytes(&mut out, &self.state);
@@ -73,38 +86,51 @@ impl Snapshot {
         let previous = previous.map(Self::decode).transpose()?.unwrap_or_default();
         let mut attribution = previous.attribution.clone();
         let mut document = Document::new(RoomLimits::STORED);
-        previous.fill(&mut document, |author| attribution.author(author))?;
+        // What is released later counts as accepted when it came, so the document is told the number of the change, not that of the author.
+        let mut sources: Vec<(Author, u64)> = Vec::new();
+        previous.fill(&mut document, |parked| {
+            sources.push((parked.author.clone(), parked.time_ms));
+            sources.len() as u32 - 1
+        })?;
         for change in changes {
             let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) else { continue };
-            let author = attribution.author(&change.author);
-            document.add(&update, author);
-            credit(&mut attribution, &document, author, change.time_ms);
+            sources.push((change.author.clone(), change.time_ms));
+            document.add(&update, sources.len() as u32 - 1);
+            credit(&mut attribution, &document, &sources);
         }
-        let parked = document
-            .parked_updates()
-            .into_iter()
-            .map(|(author, bytes)| (attribution.authors()[author as usize].as_str().into(), bytes));
-        let parked = parked.collect();
-        Ok(Self { parked, state: document.snapshot(keep_deleted), attribution })
+        let parked = document.parked_updates().into_iter().map(|(source, update)| {
+            let (author, time_ms) = sources[source as usize].clone();
+            ParkedUpdate { author, time_ms, update }
+        });
+        Ok(Self { parked: parked.collect(), state: document.snapshot(keep_deleted), attribution })
     }
 
-    /// Puts its content into an empty document, authors numbered by `number`.
-    pub fn fill(&self, document: &mut Document, mut number: impl FnMut(&str) -> u32) -> Result<(), SnapshotError> {
+    /// Puts its content into an empty document; what is parked gets the numbers that `number` gives it.
+    pub fn fill(
+        &self,
+        document: &mut Document,
+        mut number: impl FnMut(&ParkedUpdate) -> u32,
+    ) -> Result<(), SnapshotError> {
         if !self.state.is_empty() {
             document.add(&Update::validate(&self.state, &MessageLimits::STORED)?, 0);
         }
-        for (author, bytes) in &self.parked {
-            document.add(&Update::validate(bytes, &MessageLimits::STORED)?, number(author));
+        for parked in &self.parked {
+            document.add(&Update::validate(&parked.update, &MessageLimits::STORED)?, number(parked));
         }
         Ok(())
     }
 }
 
-fn credit(attribution: &mut Attribution, document: &Document, deleter: u32, time_ms: u64) {
+/// Credits what the last change brought: elements to whoever sent them, deletes to the change.
+fn credit(attribution: &mut Attribution, document: &Document, sources: &[(Author, u64)]) {
     for new in document.new_structs() {
-        attribution.inserted(new.client, Span { start: new.start, end: new.end, author: new.author, time_ms });
+        let (author, time_ms) = &sources[new.author as usize];
+        let author = attribution.author(author);
+        attribution.inserted(new.client, Span { start: new.start, end: new.end, author, time_ms: *time_ms });
     }
+    let Some((deleter, time_ms)) = sources.last() else { return };
     for (client, start, end) in document.new_deletes() {
-        attribution.deleted(client, Span { start, end, author: deleter, time_ms });
+        let author = attribution.author(deleter);
+        attribution.deleted(client, Span { start, end, author, time_ms: *time_ms });
     }
 }

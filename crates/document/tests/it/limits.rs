@@ -50,7 +50,8 @@ fn bytes_of_a_state_vector() {
 #[test]
 fn what_was_stored_has_no_bounds() {
     let bytes = typed(1, 0, &"x".repeat(1000));
-    let tight = RoomLimits { room_bytes_max: 10, clients_max: 1, parked_bytes_max: 1, depth_max: 1 };
+    let tight =
+        RoomLimits { room_bytes_max: 10, clients_max: 1, parked_bytes_max: 1, delete_ranges_max: 0, depth_max: 1 };
     let stored = [
         bytes,
         typed(2, 0, "two clients"),
@@ -151,6 +152,21 @@ fn bytes_that_wait() {
     // Released structs give their place back.
     assert_eq!(add(&mut document, &typed(10, 0, "01234")).parts.len(), 2);
     assert!(add(&mut document, &waiting(50)).parked.is_some());
+}
+
+#[test]
+fn delete_ranges() {
+    let mut document = limited(RoomLimits { delete_ranges_max: 2, ..RoomLimits::default() });
+    let full = Exceeded::DeleteRanges(2);
+    let deletes = |ranges: &[(u32, u32)]| write(&[], &[(1, ranges.to_vec())]);
+    accepts(&mut document, &deletes(&[(0, 1), (5, 1)]));
+    refuses(&mut document, &deletes(&[(10, 1)]), full);
+    accepts(&mut document, &deletes(&[(1, 2)]));
+    assert_eq!(add(&mut document, &deletes(&[(0, 3)])), document::Added::default(), "what is known is not refused");
+    // What joins two ranges gives a place back.
+    accepts(&mut document, &deletes(&[(3, 2)]));
+    accepts(&mut document, &deletes(&[(10, 1)]));
+    refuses(&mut document, &deletes(&[(20, 1)]), full);
 }
 
 /// A type inside the type that the client's last element is.

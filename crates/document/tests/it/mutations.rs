@@ -74,13 +74,13 @@ impl Victims {
             Update::validate(part, &MessageLimits::STORED)
                 .unwrap_or_else(|error| panic!("part: {error}; {}", context()));
         }
-        let written =
-            written_again(&fresh).and_then(|()| if self.fed % 8 == 0 { written_again(&self.shared) } else { Ok(()) });
+        let written = written_again(&fresh)
+            .and_then(|()| if self.fed.is_multiple_of(8) { written_again(&self.shared) } else { Ok(()) });
         written.unwrap_or_else(|error| panic!("{error}; {}", context()));
-        if self.fed % 64 == 0 {
+        if self.fed.is_multiple_of(64) {
             self.shared.compact();
         }
-        if self.fed % 512 == 0 {
+        if self.fed.is_multiple_of(512) {
             self.shared = Document::default();
         }
         true

@@ -1,0 +1,4 @@
+//! Each dialect against transcripts of what its clients send and must be sent, and against its byte vectors.
+
+mod transcript;
+mod y_websocket;

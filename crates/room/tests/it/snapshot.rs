@@ -1,0 +1,202 @@
+//! A room on disk: what compaction keeps, and that a loaded room is the room that was.
+
+use crate::script::{bytes, update};
+use document::{Document, MessageLimits, Span, Update};
+use room::{
+    Change, Effect, Event, Input, Limits, MemberId, ParkedUpdate, Room, Snapshot, SnapshotError, StateVector, Stored,
+};
+
+fn change(author: &str, time_ms: u64, text: &str) -> Change {
+    Change { author: author.into(), time_ms, bytes: bytes(text) }
+}
+
+fn squash(previous: Option<&Snapshot>, changes: &[Change], keep_deleted: bool) -> Snapshot {
+    let previous = previous.map(Snapshot::encode);
+    Snapshot::squash(previous.as_deref(), changes, keep_deleted).expect("a snapshot")
+}
+
+/// Spans as (start, end, author's name, time).
+fn spans<'a>(snapshot: &'a Snapshot, spans: &'a [Span]) -> Vec<(u32, u32, &'a str, u64)> {
+    let authors = snapshot.attribution.authors();
+    spans.iter().map(|span| (span.start, span.end, authors[span.author as usize].as_str(), span.time_ms)).collect()
+}
+
+#[test]
+fn nothing_squashed_is_an_empty_snapshot() {
+    let empty = squash(None, &[], false);
+    assert_eq!(empty.state, [0, 0]);
+    assert_eq!(Snapshot::decode(&empty.encode()), Ok(empty));
+}
+
+#[test]
+fn the_first_acceptance_is_kept_through_every_compaction() {
+    let minutes = |minutes: u64| minutes * 60_000;
+    let first = squash(None, &[change("ann", minutes(10), "A1")], false);
+    assert_eq!(spans(&first, first.attribution.inserts(1)), [(0, 2, "ann", minutes(10))]);
+
+    // Somebody else says the same again, and more.
+    let changes =
+        [change("ben", minutes(20), "A1A2"), change("ben", minutes(21), "A3"), change("eve", minutes(22), "X2")];
+    let second = squash(Some(&first), &changes, false);
+    let third = squash(Some(&second), &[change("eve", minutes(30), "AF"), change("eve", minutes(31), "A1X2")], false);
+    for later in [&second, &third, &squash(Some(&third), &[], false)] {
+        assert_eq!(
+            spans(later, later.attribution.inserts(1)),
+            [(0, 2, "ann", minutes(10)), (2, 3, "ben", minutes(20))]
+        );
+        assert_eq!(spans(later, later.attribution.inserts(2)), [(0, 1, "eve", minutes(22))]);
+        assert_eq!(spans(later, later.attribution.deletes(1)), [(0, 1, "ben", minutes(21))]);
+        assert_eq!(Snapshot::decode(&later.encode()).as_ref(), Ok(later));
+    }
+}
+
+#[test]
+fn in_one_go_or_in_many_it_is_the_same() {
+    let changes = [
+        change("ann", 1, "A2"),
+        change("ben", 2, "X2"),
+        change("ben", 3, "A1"),
+        change("ann", 4, "A3"),
+        change("eve", 5, "AF"),
+    ];
+    for keep_deleted in [false, true] {
+        let whole = squash(None, &changes, keep_deleted);
+        for cut in 0..=changes.len() {
+            let begun = squash(None, &changes[..cut], keep_deleted);
+            let in_two = squash(Some(&begun), &changes[cut..], keep_deleted);
+            assert_eq!(in_two.state, whole.state, "cut at {cut}");
+            assert_eq!(in_two.parked, whole.parked, "cut at {cut}");
+            for client in [1, 2] {
+                let (one, other) = (&whole.attribution, &in_two.attribution);
+                assert_eq!(spans(&whole, one.inserts(client)), spans(&in_two, other.inserts(client)), "cut at {cut}");
+                assert_eq!(spans(&whole, one.deletes(client)), spans(&in_two, other.deletes(client)), "cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_waits_stays_with_whose_it_is() {
+    let first = squash(None, &[change("ann", 1, "A2"), change("ben", 2, "01 01 05 01 84 05 00 01 21 00")], false);
+    let parked =
+        |author: &str, time_ms, update| ParkedUpdate { author: author.into(), time_ms, update: bytes(update).to_vec() };
+    let waiting = [parked("ann", 1, "A2"), parked("ben", 2, "01 01 05 01 84 05 00 01 21 00")];
+    assert_eq!((first.parked.as_slice(), first.state.as_slice()), (&waiting[..], &[0, 0][..]));
+    let second = squash(Some(&first), &[], false);
+    assert_eq!(second, first);
+    let third = squash(Some(&second), &[change("eve", 100_000, "A1")], false);
+    assert_eq!(third.parked, waiting[1..]);
+    assert_eq!(third.state, bytes("A1A2"));
+    // What was released counts as accepted when it came.
+    let credited = [(0, 2, "eve", 100_000), (2, 3, "ann", 1)];
+    assert_eq!(spans(&third, third.attribution.inserts(1)), credited);
+}
+
+#[test]
+fn deleted_content_is_kept_where_asked() {
+    let changes = [change("ann", 1, "A1A2"), change("ann", 2, "A3")];
+    assert_eq!(squash(None, &changes, false).state, bytes("AF"));
+    let kept = squash(None, &changes, true);
+    assert_eq!(kept.state, bytes("01 01 01 00 04 01 01 74 03 68 69 21 01 01 01 00 01"));
+    assert_eq!(squash(Some(&kept), &[], true).state, kept.state);
+    assert_eq!(squash(Some(&kept), &[], false).state, bytes("AF"));
+}
+
+#[test]
+fn one_bad_change_does_not_keep_a_room_closed() {
+    let changes = [change("ann", 1, "A1"), change("ann", 2, "ff ff"), change("ann", 3, "A2")];
+    assert_eq!(squash(None, &changes, false).state, bytes("A1A2"));
+    let stored = Stored { changes: changes.to_vec(), head: 3, durable: 3, ..Stored::default() };
+    assert_eq!(state(&mut Room::load(&stored, Limits::default()).expect("a room"), None), bytes("A1A2"));
+}
+
+#[test]
+fn bytes_that_are_no_snapshot_are_refused() {
+    let whole = squash(
+        None,
+        &[change("ann", 1, "A1"), change("ben", 2, "X2"), change("eve", 3, "01 01 05 01 84 05 00 01 21 00")],
+        false,
+    )
+    .encode();
+    assert!(Snapshot::decode(&whole).is_ok());
+    for end in 0..whole.len() {
+        assert!(Snapshot::decode(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
+    }
+    assert_eq!(Snapshot::decode(&[9, 0]), Err(SnapshotError::Version(9)));
+    for place in 0..whole.len() {
+        for value in 0..=255 {
+            let mut damaged = whole.clone();
+            damaged[place] = value;
+            // Whatever it says, reading it ends.
+            if let Ok(snapshot) = Snapshot::decode(&damaged) {
+                let _ = snapshot.fill(&mut Document::default(), |_| 0);
+                let _ = Room::load(&Stored { snapshot: Some(damaged.into()), ..Stored::default() }, Limits::default());
+            }
+        }
+    }
+    let broken = Snapshot { state: vec![1, 2, 3], ..Snapshot::default() };
+    assert!(matches!(Snapshot::squash(Some(&broken.encode()), &[], false), Err(SnapshotError::Update(_))));
+}
+
+/// What the room answers to who has nothing, or `known`.
+fn state(room: &mut Room, known: Option<StateVector>) -> Vec<u8> {
+    let (member, mut effects) = (MemberId(999), Vec::new());
+    let joins = Input::Join {
+        member,
+        kind: room::Kind::Client,
+        access: room::Access::Read,
+        author: "r".into(),
+        trusts_all: false,
+    };
+    room.handle(joins, 0, &mut effects);
+    room.handle(Input::Sync(member, known.unwrap_or_default()), 0, &mut effects);
+    room.handle(Input::Leave(member), 0, &mut effects);
+    match &effects[1] {
+        Effect::Send(_, Event::Missing(bytes)) => bytes.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn snapshot_and_changes_make_the_room_that_was() {
+    let all = ["A2", "X2", "A3", "A1", "01 01 05 01 84 05 00 01 21 00", "AF", "01 01 05 00 04 01 01 74 01 66 00"];
+    for keep_deleted in [false, true] {
+        let empty = Stored { keep_deleted, ..Stored::default() };
+        let mut live = Room::load(&empty, Limits::default()).expect("an empty room");
+        let (mut effects, mut log) = (Vec::new(), Vec::new());
+        let member = MemberId(1);
+        let joins = Input::Join {
+            member,
+            kind: room::Kind::Client,
+            access: room::Access::Write,
+            author: "ann".into(),
+            trusts_all: false,
+        };
+        live.handle(joins, 0, &mut effects);
+        for text in all {
+            live.handle(Input::Update { member, author: None, update: update(text) }, 1_000, &mut effects);
+            for effect in effects.drain(..) {
+                if let Effect::Append(change) = effect {
+                    log.push(change);
+                }
+            }
+            assert_eq!(live.head(), log.len() as u64);
+            for cut in 0..=log.len() {
+                let snapshot = (cut > 0).then(|| squash(None, &log[..cut], keep_deleted).encode().into());
+                let stored =
+                    Stored { snapshot, changes: log[cut..].to_vec(), head: live.head(), durable: 0, keep_deleted };
+                let mut loaded = Room::load(&stored, Limits::default()).expect("a room");
+                assert_eq!(loaded.head(), live.head());
+                assert_eq!(state(&mut loaded, None), state(&mut live, None), "after {text}, snapshot of {cut}");
+                let some = StateVector::from_entries(vec![(1, 1)]);
+                assert_eq!(
+                    state(&mut loaded, Some(some.clone())),
+                    state(&mut live, Some(some)),
+                    "after {text}, snapshot of {cut}"
+                );
+            }
+        }
+        let end = state(&mut live, None);
+        assert!(Update::validate(&end[..], &MessageLimits::default()).is_ok());
+    }
+}

@@ -14,17 +14,20 @@ export function load (updates, { gc = true } = {}) {
   const doc = new Y.Doc({ gc })
   doc.on('afterTransaction', transaction => { transaction._needFormattingCleanup = false })
   for (const [name, type] of Object.entries(roots)) doc.get(name, type)
-  for (const update of updates) applyFully(doc, update)
+  for (const update of updates) Y.applyUpdate(doc, update)
   return doc
 }
 
-/** Applies an update and all that waited for it. Yjs alone may leave a part waiting until the next update comes. */
+/**
+ * Applies an update, and of all that waits the largest part whose dependencies are there. Yjs alone is less eager: it lets structs
+ * wait behind one that it already knows from another update, and leaves a part waiting until the next update comes.
+ */
 export function applyFully (doc, update) {
   Y.applyUpdate(doc, update)
   for (let before = null; doc.store.pendingStructs !== null && before !== (before = stateVector(Y.encodeStateVector(doc)));) {
     const { update: waiting } = doc.store.pendingStructs
     doc.store.pendingStructs = null
-    Y.applyUpdateV2(doc, waiting)
+    Y.applyUpdateV2(doc, Y.diffUpdateV2(waiting, Y.encodeStateVector(doc)))
   }
 }
 

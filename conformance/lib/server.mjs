@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until, within } from './until.mjs'
 
-const linesKept = 2000
+const linesKept = 200
 
 export class Server {
   /** @param {{binary: string, data?: string, args?: string[], env?: Record<string, string>}} options */
@@ -19,6 +19,7 @@ export class Server {
     this.args = args
     this.env = env
     this.log = []
+    this.errorLines = []
     this.child = null
     this.canRestart = true
   }
@@ -40,8 +41,8 @@ export class Server {
     child.stderr.setEncoding('utf8').on('data', text => {
       const lines = (partial + text).split('\n')
       partial = lines.pop()
-      this.log.push(...lines)
-      if (this.log.length > linesKept) this.log.splice(0, this.log.length - linesKept, ...this.log.filter(isError).slice(0, 50))
+      this.log = [...this.log, ...lines].slice(-linesKept)
+      if (this.errorLines.length < linesKept) this.errorLines.push(...lines.filter(isError))
     })
     let ended = null
     this.ended.then(result => { ended = result })
@@ -61,7 +62,7 @@ export class Server {
     return (await response.json()).websocket
   }
 
-  errors () { return this.log.filter(isError) }
+  errors () { return this.errorLines }
 
   residentBytes () {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))[1]) * 1024

@@ -55,7 +55,7 @@ export async function run ({ server: startServer, seed, log }) {
 async function write (client, random, running) {
   const doc = new Y.Doc()
   doc.clientID = random.word()
-  for (const update of [await client.barrier()]) Y.applyUpdate(doc, update)
+  Y.applyUpdate(doc, await client.barrier())
   const text = doc.getText('t')
   const map = doc.getMap('m')
   const unanswered = new Set()

@@ -27,10 +27,10 @@ export async function run ({ server: startServer, log }) {
   const witness = await RawClient.open(room('dead'))
   const dead = await RawClient.open(room('dead'), { autoPong: false })
   dead.send(awarenessMessage([{ id: 77, clock: 1, json: '{"n":1}' }]))
-  const entry = null_ => frame => frame.isAwareness && frame.awareness.some(({ id, state }) => id === 77 && (state === null) === null_)
-  await witness.frame('the presence of the one that dies', entry(false))
+  const shows = present => frame => frame.isAwareness && frame.awareness.some(({ id, state }) => id === 77 && (state !== null) === present)
+  await witness.frame('the presence of the one that dies', shows(true))
   await Promise.all([
-    witness.frame('the null for presence that was not renewed', entry(true), { ms: presenceMs + 5000 }),
+    witness.frame('the null for presence that was not renewed', shows(false), { ms: presenceMs + 5000 }),
     until('the dead connection to be dropped', () => dead.closed, { ms: 2 * pingMs + 5000, everyMs: 100 })
   ])
 

@@ -278,6 +278,14 @@ impl Document {
         // A section may wait for one that came before it, or for its own client's parked structs.
         while let Some(client) = grown.pop_front() {
             let id = self.clients[client as usize].id;
+            // What its first parked struct waits for is of no concern once that struct came in another form.
+            let overtaken =
+                self.parked.first(id).is_some_and(|(clock, _)| clock <= self.clients[client as usize].state());
+            if overtaken {
+                let before = self.fresh.len();
+                self.release(run, id);
+                grown.extend(self.fresh[before..].iter().map(|fresh| fresh.client));
+            }
             loop {
                 let state = self.clients[client as usize].state();
                 let before = self.fresh.len();

@@ -257,3 +257,15 @@ fn a_read_only_members_structs_are_noticed() {
     let parts = add(&mut document, &typed(1, 0, "abcd")).parts;
     assert_eq!(bytes_of(&parts[0], &[]), typed(1, 3, "d"));
 }
+
+#[test]
+fn what_waits_behind_something_that_came_in_another_form_goes_out() {
+    let mut document = Document::default();
+    let missing_parent = Item::inside((9, 5), Content::text("ab"));
+    let waiting = write(&[(1, 0, vec![missing_parent, Item::after((1, 1), Content::text("c"))])], &[]);
+    assert!(document.add(&update(&waiting), ANN).parts.is_empty());
+    // Somebody has collected the type meanwhile: its children need no parent any more.
+    let added = document.add(&update(&one(1, 0, Item::root(Content::collected(2)))), BEN);
+    assert_eq!(added.parts, [Part::Whole, cut(ANN, one(1, 2, Item::after((1, 1), Content::text("c"))))]);
+    assert!(!document.has_parked());
+}

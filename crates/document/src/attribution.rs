@@ -24,12 +24,14 @@ pub struct Span {
     pub time_ms: u64,
 }
 
-type Table = BTreeMap<u64, Vec<Span>>;
+/// Spans by their first clock, so that one in front costs no more than one at the end.
+type Table = BTreeMap<u64, BTreeMap<u32, Span>>;
 
 /// Authors and times of all elements and deletes of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attribution {
     authors: Vec<String>,
+    numbers: BTreeMap<String, u32>,
     inserts: Table,
     deletes: Table,
 }
@@ -42,7 +44,8 @@ impl Attribution {
         for _ in 0..reader.var_uint()? {
             authors.push(reader.var_string()?.to_owned());
         }
-        Ok(Self { authors, inserts: decode_table(&mut reader)?, deletes: decode_table(&mut reader)? })
+        let numbers = authors.iter().zip(0..).map(|(author, number)| (author.clone(), number)).collect();
+        Ok(Self { authors, numbers, inserts: decode_table(&mut reader)?, deletes: decode_table(&mut reader)? })
     }
 
     /// Writes the table.
@@ -59,11 +62,13 @@ impl Attribution {
 
     /// The number of an author, given one when new.
     pub fn author(&mut self, name: &str) -> u32 {
-        let known = self.authors.iter().position(|author| author == name);
-        known.unwrap_or_else(|| {
-            self.authors.push(name.to_owned());
-            self.authors.len() - 1
-        }) as u32
+        if let Some(&known) = self.numbers.get(name) {
+            return known;
+        }
+        let number = self.authors.len() as u32;
+        self.authors.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        number
     }
 
     /// The authors by number.
@@ -72,13 +77,13 @@ impl Attribution {
     }
 
     /// Spans of what a client's elements are credited to, ascending.
-    pub fn inserts(&self, client: u64) -> &[Span] {
-        self.inserts.get(&client).map_or(&[], Vec::as_slice)
+    pub fn inserts(&self, client: u64) -> impl Iterator<Item = &Span> {
+        self.inserts.get(&client).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Spans of what the deletes of a client's elements are credited to, ascending.
-    pub fn deletes(&self, client: u64) -> &[Span] {
-        self.deletes.get(&client).map_or(&[], Vec::as_slice)
+    pub fn deletes(&self, client: u64) -> impl Iterator<Item = &Span> {
+        self.deletes.get(&client).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Credits new elements.
@@ -92,9 +97,8 @@ impl Attribution {
     }
 }
 
-fn credit(spans: &mut Vec<Span>, new: Span) {
-    let place = spans.partition_point(|known| known.start < new.start);
-    if let Some(before) = place.checked_sub(1).map(|before| &mut spans[before])
+fn credit(spans: &mut BTreeMap<u32, Span>, new: Span) {
+    if let Some((_, before)) = spans.range_mut(..new.start).next_back()
         && before.end == new.start
         && before.author == new.author
         && new.time_ms.abs_diff(before.time_ms) <= SPAN_MS_MAX
@@ -102,7 +106,7 @@ fn credit(spans: &mut Vec<Span>, new: Span) {
         before.end = new.end;
         return;
     }
-    spans.insert(place, new);
+    spans.insert(new.start, new);
 }
 
 fn encode_table(out: &mut Vec<u8>, table: &Table) {
@@ -111,7 +115,7 @@ fn encode_table(out: &mut Vec<u8>, table: &Table) {
         write_var_uint(out, client);
         write_var_uint(out, spans.len() as u64);
         let mut end = 0;
-        for span in spans {
+        for span in spans.values() {
             for value in
                 [u64::from(span.start - end), u64::from(span.end - span.start), u64::from(span.author), span.time_ms]
             {
@@ -126,11 +130,11 @@ fn decode_table(reader: &mut Reader<'_>) -> Result<Table, ReadError> {
     let mut table = Table::new();
     for _ in 0..reader.var_uint()? {
         let client = reader.var_uint()?;
-        let (mut spans, mut end) = (Vec::new(), 0u32);
+        let (mut spans, mut end) = (BTreeMap::new(), 0u32);
         for _ in 0..reader.var_uint()? {
             let start = end.wrapping_add(reader.var_uint()? as u32);
             end = start.wrapping_add(reader.var_uint()? as u32);
-            spans.push(Span { start, end, author: reader.var_uint()? as u32, time_ms: reader.var_uint()? });
+            spans.insert(start, Span { start, end, author: reader.var_uint()? as u32, time_ms: reader.var_uint()? });
         }
         table.insert(client, spans);
     }
@@ -153,9 +157,9 @@ mod tests {
         }
         table.deleted(7, Span { start: 4, end: 5, author: ann, time_ms: 6_000 });
         table.deleted(7, Span { start: 1, end: 2, author: ben, time_ms: 7_000 });
-        let starts: Vec<_> = table.inserts(7).iter().map(|span| (span.start, span.end, span.author)).collect();
+        let starts: Vec<_> = table.inserts(7).map(|span| (span.start, span.end, span.author)).collect();
         assert_eq!(starts, [(0, 4, ann), (4, 5, ben), (5, 6, ben)]);
-        assert_eq!(table.deletes(7).iter().map(|span| span.start).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(table.deletes(7).map(|span| span.start).collect::<Vec<_>>(), [1, 4]);
         assert_eq!(Attribution::decode(&table.encode()), Ok(table));
     }
 }

@@ -4,14 +4,18 @@
 //! has to wait, and what is known; `diff` and `snapshot` write it down again. Never integrates: order within a type is the readers' business.
 //! Deletes are kept as ranges beside the structs, so a delete costs a look-up and never moves content; `compact` drops what they cover.
 
-use crate::encode::{Names, ParentName, Section, write_struct};
+use crate::encode::{Names, ParentName, Section, Stretch, write_struct};
 use crate::lib0::write_var_uint;
 use crate::limits::{Exceeded, MessageLimits, RoomLimits};
 use crate::parked::{OVERHEAD_BYTES, Parked, ParkedStruct};
-use crate::structs::{Client, Ref, Struct};
+use crate::structs::{Client, Cursor, Ref, Struct};
 use crate::wire::{self, GC, Id, Invalid, Parent, RawStruct, SKIP, StateVector, TYPE, Update};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Memory of one entry of a small tree, about.
+const TREE_ENTRY_BYTES: usize = 32;
+/// No structs, no deletes.
+const EMPTY_UPDATE_BYTES: usize = 2;
 /// Memory of one delete range in its tree.
 const DELETE_BYTES: usize = 16;
 
@@ -85,7 +89,8 @@ struct Run<'a> {
     author: u32,
     /// Something in the message is known, waits, or is a hole: it cannot be passed on as it came.
     cut: bool,
-    parked: bool,
+    /// Clients of which structs were put aside.
+    parked: BTreeSet<u64>,
     refused: Option<Exceeded>,
     /// Sections that wait for another one of the same message: (missing client, missing clock, which).
     waiting: BTreeSet<(u64, u32, usize)>,
@@ -139,8 +144,14 @@ impl Document {
         if let Some(refused) = self.too_large(update) {
             return Added { refused: Some(refused), ..Added::default() };
         }
-        let mut run =
-            Run { author, cut: false, parked: false, refused: None, waiting: BTreeSet::new(), blocked: Vec::new() };
+        let mut run = Run {
+            author,
+            cut: false,
+            parked: BTreeSet::new(),
+            refused: None,
+            waiting: BTreeSet::new(),
+            blocked: Vec::new(),
+        };
         let mut sections = update.sections();
         while let Some(section) = sections.open() {
             sections.close(self.advance(&mut run, section));
@@ -175,6 +186,14 @@ impl Document {
         StateVector::from_entries(entries.filter(|&(_, clock)| clock > 0).collect())
     }
 
+    /// Of a state vector what concerns clients of this document: what is kept of a stranger's words is bounded by what is here.
+    pub fn known_part(&self, vector: &StateVector) -> StateVector {
+        let entries = vector.entries().iter().map(|&(id, clock)| (id, clock.min(self.state(id))));
+        let mut entries: Vec<(u64, u32)> = entries.filter(|&(_, clock)| clock > 0).collect();
+        entries.dedup_by_key(|entry| entry.0);
+        StateVector::from_entries(entries)
+    }
+
     /// One update with everything that somebody at `known` lacks, parked parts behind holes, and all delete ranges. Deleted content is left out
     /// unless `keep_deleted`.
     pub fn diff(&self, known: &StateVector, keep_deleted: bool) -> Vec<u8> {
@@ -201,7 +220,7 @@ impl Document {
 
     /// Bytes of memory that the content takes, parked structs included.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.delete_ranges * DELETE_BYTES + self.parked.bytes()
+        self.bytes + self.parents.bytes + self.delete_ranges * DELETE_BYTES + self.parked.bytes()
     }
 
     /// True when something waits for missing updates.
@@ -238,25 +257,24 @@ impl Document {
     /// What waits for missing updates, as one update an author: `(author, update)`.
     pub fn parked_updates(&self) -> Vec<(u32, Vec<u8>)> {
         let authors = self.parked.authors();
-        authors.into_iter().map(|author| (author, self.write_parked_only(|_, whose| whose == author))).collect()
+        authors
+            .into_iter()
+            .map(|author| (author, self.write_parked_only(self.parked.clients(), |_, whose| whose == author)))
+            .collect()
     }
 
     fn too_large<B: AsRef<[u8]>>(&self, update: &Update<B>) -> Option<Exceeded> {
-        let would_be = self.bytes + update.bytes().len();
+        let would_be = self.bytes + self.parents.bytes + update.bytes().len();
         let full = would_be > self.limits.room_bytes_max && self.brings_structs(update);
         full.then_some(Exceeded::RoomBytes(self.limits.room_bytes_max))
     }
 
     /// Applies a section as far as it goes. The rest waits for the sections still to come.
     fn advance<'a>(&mut self, run: &mut Run<'a>, mut section: wire::Section<'a>) -> wire::Section<'a> {
-        let Some(client) = self.intern(section.client) else {
-            run.refused = Some(Exceeded::Clients(self.limits.clients_max));
-            return section;
-        };
         loop {
             let here = section.clone();
             let Some((clock, raw)) = section.next() else { return section };
-            match self.apply(run, client, clock, &raw, run.author, true) {
+            match self.apply(run, Id { client: section.client, clock }, &raw, run.author, true) {
                 Applied::Yes => {}
                 Applied::Missing(missing) => {
                     run.waiting.insert((missing.client, missing.clock, run.blocked.len()));
@@ -274,47 +292,54 @@ impl Document {
 
     /// Lets what waits go on, until nothing moves; what still waits then is parked.
     fn settle(&mut self, run: &mut Run<'_>) {
-        let mut grown: VecDeque<u32> = self.fresh.iter().map(|fresh| fresh.client).collect();
-        // A section may wait for one that came before it, or for its own client's parked structs.
-        while let Some(client) = grown.pop_front() {
-            let id = self.clients[client as usize].id;
-            // What its first parked struct waits for is of no concern once that struct came in another form.
-            let overtaken =
-                self.parked.first(id).is_some_and(|(clock, _)| clock <= self.clients[client as usize].state());
-            if overtaken {
-                let before = self.fresh.len();
-                self.release(run, id);
-                grown.extend(self.fresh[before..].iter().map(|fresh| fresh.client));
-            }
-            loop {
-                let state = self.clients[client as usize].state();
-                let before = self.fresh.len();
-                if let Some(&found) = run.waiting.range((id, 0, 0)..(id, state, 0)).next() {
-                    run.waiting.remove(&found);
-                    if let Some(section) = run.blocked[found.2].take() {
-                        self.advance(run, section);
-                    }
-                } else if let Some(released) = self.parked.released(id, state) {
-                    self.release(run, released);
-                } else {
-                    break;
+        let mut grown: VecDeque<u64> = self.fresh.iter().map(|fresh| self.clients[fresh.client as usize].id).collect();
+        loop {
+            while let Some(client) = grown.pop_front() {
+                // What its first parked struct waits for is of no concern once that struct came in another form.
+                if self.parked.first(client).is_some_and(|(clock, _)| clock <= self.state(client)) {
+                    self.release(run, client);
                 }
-                grown.extend(self.fresh[before..].iter().map(|fresh| fresh.client));
+                while let Some(moved) = self.go_on(run, client) {
+                    grown.extend(moved);
+                }
             }
+            let blocked = std::mem::take(&mut run.blocked);
+            run.waiting.clear();
+            if blocked.is_empty() {
+                return;
+            }
+            // The same holds for a section: its client may have grown beyond what it waits for.
+            grown.extend(blocked.into_iter().flatten().filter_map(|section| self.park(run, section)));
         }
-        for section in std::mem::take(&mut run.blocked).into_iter().flatten() {
-            self.park(run, section);
-        }
+    }
+
+    /// Lets one section or one client's parked structs go on that have waited for `grown`. None: nobody has. Otherwise the client that
+    /// has grown by it, if one has.
+    fn go_on(&mut self, run: &mut Run<'_>, grown: u64) -> Option<Option<u64>> {
+        let state = self.state(grown);
+        let waiting = run.waiting.range((grown, 0, 0)..(grown, state, 0)).next().copied();
+        let (client, before) = if let Some(found) = waiting {
+            run.waiting.remove(&found);
+            let Some(section) = run.blocked[found.2].take() else { return Some(None) };
+            let (client, before) = (section.client, self.state(section.client));
+            self.advance(run, section);
+            (client, before)
+        } else {
+            let client = self.parked.released(grown, state)?;
+            let before = self.state(client);
+            self.release(run, client);
+            (client, before)
+        };
+        Some((self.state(client) > before).then_some(client))
     }
 
     /// Applies parked structs of a client as far as they go.
     fn release(&mut self, run: &mut Run<'_>, client: u64) {
-        let Some(index) = self.intern(client) else { return };
         while let Some((clock, _)) = self.parked.first(client) {
             let id = Id { client, clock };
             let Some(parked) = self.parked.remove(id) else { return };
             let Some(raw) = wire::reread(&parked.raw, id) else { continue };
-            match self.apply(run, index, clock, &raw, parked.author, false) {
+            match self.apply(run, id, &raw, parked.author, false) {
                 Applied::Yes => {}
                 // It is dropped; whoever sends what it waited for is not to blame.
                 Applied::Refused(_) => {}
@@ -327,8 +352,8 @@ impl Document {
         }
     }
 
-    /// Puts the rest of a section aside.
-    fn park(&mut self, run: &mut Run<'_>, mut section: wire::Section<'_>) {
+    /// Puts the rest of a section aside. Returns its client if that need not have been.
+    fn park(&mut self, run: &mut Run<'_>, mut section: wire::Section<'_>) -> Option<u64> {
         let client = section.client;
         let mut first = None;
         while let Some((clock, raw)) = section.next() {
@@ -343,46 +368,45 @@ impl Document {
             }
             let parked = ParkedStruct { raw: raw.raw.into(), len: raw.len, author: run.author, serial: self.serial };
             self.parked.insert(id, parked);
-            run.parked = true;
-            first.get_or_insert((id, self.missing(id, &raw)));
+            run.parked.insert(client);
+            first.get_or_insert(self.missing(id, &raw));
         }
-        if let Some((_, Some(missing))) = first {
-            self.parked.wait(client, missing);
+        match first? {
+            Some(missing) => self.parked.wait(client, missing),
+            None => return Some(client),
         }
+        None
     }
 
-    /// What has to come before a struct can be applied.
+    /// What has to come before a struct can be applied. One whose beginning is known goes on from its left neighbour: where it belongs is known
+    /// then, and only its right origin counts.
     fn missing(&self, id: Id, raw: &RawStruct<'_>) -> Option<Id> {
-        if id.clock > self.state(id.client) {
+        let state = self.state(id.client);
+        if id.clock > state {
             return Some(Id { client: id.client, clock: id.clock - 1 });
         }
-        raw.dependencies()
-            .find(|dependency| dependency.client != id.client && dependency.clock >= self.state(dependency.client))
+        let is_missing = |needed: &Id| needed.client != id.client && needed.clock >= self.state(needed.client);
+        if id.clock < state { raw.right.filter(is_missing) } else { raw.dependencies().find(is_missing) }
     }
 
     #[inline]
-    fn apply(
-        &mut self,
-        run: &mut Run<'_>,
-        client: u32,
-        clock: u32,
-        raw: &RawStruct<'_>,
-        author: u32,
-        own: bool,
-    ) -> Applied {
-        let state = self.clients[client as usize].state();
+    fn apply(&mut self, run: &mut Run<'_>, id: Id, raw: &RawStruct<'_>, author: u32, own: bool) -> Applied {
+        let (clock, state) = (id.clock, self.state(id.client));
         let end = clock + raw.len;
         if end <= state || raw.kind() == SKIP {
             run.cut |= own;
             return Applied::Yes;
         }
-        let id = Id { client: self.clients[client as usize].id, clock };
         let builds_on_others = raw.origin.is_some() || raw.right.is_some() || matches!(raw.parent, Parent::Item(_));
         if (clock > state || builds_on_others)
             && let Some(missing) = self.missing(id, raw)
         {
             return Applied::Missing(missing);
         }
+        // Only what is applied makes a client known: the table cannot be filled with names alone.
+        let Some(client) = self.intern(id.client, self.limits.clients_max) else {
+            return Applied::Refused(Exceeded::Clients(self.limits.clients_max));
+        };
         if let Err(exceeded) = self.push(client, clock, state - clock, raw) {
             return Applied::Refused(exceeded);
         }
@@ -415,7 +439,7 @@ impl Document {
             next.origin = Ref { client, clock: at - 1 };
             next.info |= wire::HAS_ORIGIN;
             key = None;
-            let piece = crate::structs::cut(raw.kind(), raw.content, offset, raw.len, raw.len);
+            let piece = Cursor::default().cut(raw.kind(), raw.content, offset, raw.len, raw.len);
             content = piece.bytes;
             if piece.starts_half {
                 replaced.extend_from_slice("\u{fffd}".as_bytes());
@@ -445,7 +469,11 @@ impl Document {
             return self.parent_at(client, next.right);
         }
         match raw.parent {
-            Parent::Root(name) => self.parents.root(name),
+            Parent::Root(name) => {
+                // Each such struct is written with the name.
+                self.bytes += name.len();
+                self.parents.root(name)
+            }
             Parent::Item(id) => {
                 let reference = self.reference(Some(id));
                 let above = self.parent_at(client, reference);
@@ -467,7 +495,8 @@ impl Document {
     }
 
     fn delete(&mut self, run: &mut Run<'_>, client: u64, start: u32, end: u32) {
-        let Some(client) = self.intern(client) else {
+        // Clients known by deletes alone get half of the places, so that they keep nobody from writing.
+        let Some(client) = self.intern(client, self.limits.clients_max.div_ceil(2)) else {
             run.refused = Some(Exceeded::Clients(self.limits.clients_max));
             run.cut = true;
             return;
@@ -490,51 +519,44 @@ impl Document {
 
     fn outcome(&mut self, run: Run<'_>) -> Added {
         let mut added = Added { refused: run.refused, ..Added::default() };
-        let released = self.fresh.iter().any(|fresh| !fresh.own);
-        if self.fresh.is_empty() && self.fresh_deletes.is_empty() {
-        } else if !run.cut && run.refused.is_none() {
+        let own = self.fresh.iter().take_while(|fresh| fresh.own).count();
+        let all_own_first = !self.fresh[own..].iter().any(|fresh| fresh.own);
+        let mut deletes = self.fresh_deletes.as_slice();
+        let mut rest = self.fresh.as_slice();
+        if !run.cut && run.refused.is_none() && all_own_first && (own > 0 || !deletes.is_empty()) {
             added.parts.push(Part::Whole);
-        } else {
-            let bytes = self.write_ranges(|fresh| fresh.own, &self.fresh_deletes);
-            if bytes.len() > 2 {
-                added.parts.push(Part::Cut { author: run.author, bytes });
-            }
+            rest = &self.fresh[own..];
+            deletes = &[];
         }
-        if released {
-            let authors: BTreeSet<u32> =
-                self.fresh.iter().filter(|fresh| !fresh.own).map(|fresh| fresh.author).collect();
-            added.parts.extend(authors.into_iter().map(|author| {
-                let bytes = self.write_ranges(|fresh| !fresh.own && fresh.author == author, &[]);
-                Part::Cut { author, bytes }
-            }));
+        // Each stretch by one author is a part, in the order in which they were applied: nobody who gets them has to wait for a later one.
+        for stretch in rest.chunk_by(|one, next| (one.author, one.own) == (next.author, next.own)) {
+            let author = stretch.first().map_or(run.author, |fresh| fresh.author);
+            let deletes = if author == run.author { std::mem::take(&mut deletes) } else { &[] };
+            added.parts.push(Part::Cut { author, bytes: self.write_stretch(stretch, deletes) });
         }
-        if run.parked {
-            added.parked = Some(self.write_parked_only(|serial, _| serial == self.serial));
+        if !deletes.is_empty() {
+            added.parts.push(Part::Cut { author: run.author, bytes: self.write_stretch(&[], deletes) });
+        }
+        if !run.parked.is_empty() {
+            let parked = self.write_parked_only(run.parked, |serial, _| serial == self.serial);
+            added.parked = (parked.len() > EMPTY_UPDATE_BYTES).then_some(parked);
         }
         added
     }
 
-    /// Applied ranges and deletes of the last `add` as one update.
-    fn write_ranges(&self, chosen: impl Fn(&Fresh) -> bool, deletes: &[(u32, u32, u32)]) -> Vec<u8> {
-        let mut ranges: BTreeMap<u64, (u32, Vec<(u32, u32)>)> = BTreeMap::new();
-        for fresh in self.fresh.iter().filter(|fresh| chosen(fresh)) {
-            let (_, known) = ranges.entry(self.clients[fresh.client as usize].id).or_insert((fresh.client, Vec::new()));
-            match known.last_mut().filter(|last| last.1 == fresh.start) {
-                Some(last) => last.1 = fresh.end,
-                None => known.push((fresh.start, fresh.end)),
-            }
+    /// Elements that were applied one behind the other, and deletes, as one update.
+    fn write_stretch(&self, stretch: &[Fresh], deletes: &[(u32, u32, u32)]) -> Vec<u8> {
+        let mut ranges: BTreeMap<u64, (u32, u32, u32)> = BTreeMap::new();
+        for fresh in stretch {
+            let range = (fresh.client, fresh.start, fresh.end);
+            let id = self.clients[fresh.client as usize].id;
+            ranges.entry(id).and_modify(|known| known.2 = fresh.end).or_insert(range);
         }
         let mut out = Vec::new();
         write_var_uint(&mut out, ranges.len() as u64);
-        for (&id, (client, ranges)) in ranges.iter().rev() {
+        for (&id, &(client, start, end)) in ranges.iter().rev() {
             let mut section = Section::default();
-            for &(start, end) in ranges {
-                // What lies between belongs to another part of the same batch.
-                if !section.is_empty() {
-                    section.skip(section.end(), start - section.end());
-                }
-                self.write_structs(&mut section, &self.clients[*client as usize], (start, end), Content::All, &[]);
-            }
+            self.write_structs(&mut section, &self.clients[client as usize], (start, end), Content::All, &[]);
             section.finish(id, &mut out);
         }
         let mut by_client: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();
@@ -545,9 +567,10 @@ impl Document {
         out
     }
 
-    fn write_parked_only(&self, chosen: impl Fn(u64, u32) -> bool) -> Vec<u8> {
+    /// Parked structs of `clients` (ascending) that are chosen by their call and author, as an update.
+    fn write_parked_only(&self, clients: impl IntoIterator<Item = u64>, chosen: impl Fn(u64, u32) -> bool) -> Vec<u8> {
         let mut sections = Vec::new();
-        for client in self.parked.clients() {
+        for client in clients {
             let mut section = Section::default();
             self.write_parked(&mut section, client, &chosen);
             if !section.is_empty() {
@@ -608,12 +631,12 @@ impl Document {
     ) {
         let mut deleted = client.deleted.from(from).peekable();
         for known in &client.structs[client.find(from)..] {
-            let (mut at, end) = (known.clock.max(from), known.end().min(to));
+            let (mut at, end, mut cursor) = (known.clock.max(from), known.end().min(to), Cursor::default());
             if at >= end {
                 break;
             }
             if content == Content::All {
-                write_struct(section, self, client, known, at, end, false);
+                write_struct(section, self, client, known, &mut cursor, Stretch { from: at, to: end, deleted: false });
                 continue;
             }
             if dead.get(known.parent as usize) == Some(&true) {
@@ -627,7 +650,14 @@ impl Document {
                     Some(&(start, _)) => (false, start.min(end)),
                     None => (false, end),
                 };
-                write_struct(section, self, client, known, at, stop, is_deleted);
+                write_struct(
+                    section,
+                    self,
+                    client,
+                    known,
+                    &mut cursor,
+                    Stretch { from: at, to: stop, deleted: is_deleted },
+                );
                 at = stop;
             }
         }
@@ -686,12 +716,13 @@ impl Document {
     }
 
     /// The index of a client, made if there is room for one more.
-    fn intern(&mut self, id: u64) -> Option<u32> {
+    fn intern(&mut self, id: u64, clients_max: usize) -> Option<u32> {
         let index = match self.lookup(id) {
             Some(index) => index,
-            None if self.clients.len() >= self.limits.clients_max => return None,
+            None if self.clients.len() >= clients_max => return None,
             None => {
                 let index = self.clients.len() as u32;
+                self.bytes += size_of::<Client>() + TREE_ENTRY_BYTES;
                 self.clients.push(Client { id, ..Client::default() });
                 self.index.insert(id, index);
                 index
@@ -739,6 +770,7 @@ struct Parents {
     entries: Vec<ParentEntry>,
     roots: BTreeMap<Box<[u8]>, u32>,
     items: BTreeMap<(u32, u32), u32>,
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -758,7 +790,7 @@ enum Name {
 impl Default for Parents {
     fn default() -> Self {
         let dead = ParentEntry { name: Name::Dead, depth: 0 };
-        Self { entries: vec![dead], roots: BTreeMap::new(), items: BTreeMap::new() }
+        Self { entries: vec![dead], roots: BTreeMap::new(), items: BTreeMap::new(), bytes: 0 }
     }
 }
 
@@ -769,6 +801,7 @@ impl Parents {
         if let Some(&known) = self.roots.get(name) {
             return known;
         }
+        self.bytes += 2 * name.len() + size_of::<ParentEntry>() + TREE_ENTRY_BYTES;
         self.entries.push(ParentEntry { name: Name::Root(name.into()), depth: 0 });
         *self.roots.entry(name.into()).or_insert(self.entries.len() as u32 - 1)
     }
@@ -778,6 +811,7 @@ impl Parents {
             return known;
         }
         let depth = self.entries[above as usize].depth + 1;
+        self.bytes += size_of::<ParentEntry>() + TREE_ENTRY_BYTES;
         self.entries.push(ParentEntry { name: Name::Item(reference), depth });
         *self.items.entry((reference.client, reference.clock)).or_insert(self.entries.len() as u32 - 1)
     }

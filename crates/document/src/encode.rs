@@ -3,7 +3,7 @@
 //! Called by `Document` for diffs, relayed parts and snapshots. Content bytes are copied as they came. Does not decide what is sent to whom.
 
 use crate::lib0::write_var_uint;
-use crate::structs::{Client, Piece, Ref, Struct, cut};
+use crate::structs::{Client, Cursor, Piece, Ref, Struct};
 use crate::wire::{ANY, DELETED, GC, HAS_ORIGIN, HAS_RIGHT, HAS_SUB, JSON, KIND, RawStruct, SKIP, STRING};
 
 /// What readers put in the place of half a surrogate pair.
@@ -84,7 +84,7 @@ impl Section {
             return write_var_uint(&mut self.body, u64::from(raw.len - offset));
         }
         self.head(raw.info, origin, right);
-        let piece = cut(kind, raw.content, offset, raw.len, raw.len);
+        let piece = Cursor::default().cut(kind, raw.content, offset, raw.len, raw.len);
         write_content(&mut self.body, kind, &piece, raw.len - offset);
     }
 
@@ -127,16 +127,24 @@ pub(crate) trait Names {
     fn parent(&self, index: u32) -> ParentName<'_>;
 }
 
-/// One struct of the store, from element `from` to element `to`, with its content or (`deleted`) without.
+/// A stretch of one struct: elements `from..to`, with their content or (`deleted`) without.
+#[derive(Clone, Copy)]
+pub(crate) struct Stretch {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) deleted: bool,
+}
+
+/// One stretch of a struct of the store. `cursor` is the struct's own, new for its first stretch.
 pub(crate) fn write_struct(
     section: &mut Section,
     names: &impl Names,
     client: &Client,
     known: &Struct,
-    from: u32,
-    to: u32,
-    deleted: bool,
+    cursor: &mut Cursor,
+    stretch: Stretch,
 ) {
+    let Stretch { from, to, deleted } = stretch;
     if known.kind() == GC {
         return section.collected(from, to - from);
     }
@@ -159,7 +167,7 @@ pub(crate) fn write_struct(
         section.run = Some(Run { kind: DELETED, len: to - from, right });
         return;
     }
-    let piece = cut(known.kind(), content, from - known.clock, to - known.clock, known.len);
+    let piece = cursor.cut(known.kind(), content, from - known.clock, to - known.clock, known.len);
     write_content(&mut section.body, known.kind(), &piece, to - from);
 }
 

@@ -117,55 +117,60 @@ fn joins(last: &Struct, next: &Struct, own_index: u32) -> bool {
         && (kind == DELETED || (last.info | next.info) & HAS_SUB == 0)
 }
 
-/// A piece of content, from element `from` to element `to`, in the form without its count. `half` is true when the piece begins with the
-/// second half of a surrogate pair, which readers replace by U+FFFD; the bytes then begin after that character.
+/// A piece of content, in the form without its count. A half of a surrogate pair at either end is not in the bytes: readers
+/// see U+FFFD there.
 pub(crate) struct Piece<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) starts_half: bool,
     pub(crate) ends_half: bool,
 }
 
-/// Cuts content of a kind that has several elements. Content of one element is returned whole.
-pub(crate) fn cut(kind: u8, content: &[u8], from: u32, to: u32, len: u32) -> Piece<'_> {
-    let whole = |bytes| Piece { bytes, starts_half: false, ends_half: false };
-    if from == 0 && to == len {
-        return whole(content);
-    }
-    match kind {
-        STRING => {
-            let ((start, starts_half), (end, ends_half)) = text_places(content, from, to, len);
-            let start = if starts_half { start + 4 } else { start };
-            Piece { bytes: &content[start.min(content.len())..end.max(start)], starts_half, ends_half }
-        }
-        ANY | JSON => {
-            let start = elements_end(kind, content, from);
-            let end = start + elements_end(kind, &content[start..], to - from);
-            whole(&content[start..end])
-        }
-        _ => {
-            debug_assert!(kind >= BINARY || kind <= DELETED, "content of one element is never cut");
-            whole(content)
-        }
-    }
+/// How far the content of one struct was cut: pieces come in order, and each goes on where the last one ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    element: u32,
+    byte: usize,
 }
 
-/// Byte places of two units of a text of `len` units; plain ASCII needs no search.
-pub(crate) fn text_places(text: &[u8], from: u32, to: u32, len: u32) -> ((usize, bool), (usize, bool)) {
-    if text.len() == len as usize {
-        return ((from as usize, false), (to as usize, false));
+impl Cursor {
+    /// Cuts elements `from..to` out of content of `len` elements. `from` is not before the end of the last piece. Content of one element is returned whole.
+    pub(crate) fn cut<'a>(&mut self, kind: u8, content: &'a [u8], from: u32, to: u32, len: u32) -> Piece<'a> {
+        let whole = |bytes| Piece { bytes, starts_half: false, ends_half: false };
+        match kind {
+            _ if from == 0 && to == len => whole(content),
+            STRING if content.len() == len as usize => whole(&content[from as usize..to as usize]),
+            STRING => {
+                let starts_half = self.seek_unit(content, from);
+                let start = if starts_half { self.byte + 4 } else { self.byte };
+                let ends_half = self.seek_unit(content, to);
+                Piece { bytes: &content[start..self.byte.max(start)], starts_half, ends_half }
+            }
+            ANY | JSON => {
+                self.seek_element(kind, content, from);
+                let start = self.byte;
+                self.seek_element(kind, content, to);
+                whole(&content[start..self.byte])
+            }
+            _ => {
+                debug_assert!(kind >= BINARY || kind <= DELETED, "content of one element is never cut");
+                whole(content)
+            }
+        }
     }
-    let start = utf16_place(text, from as usize);
-    let skipped = if start.1 { from - 1 } else { from };
-    let end = utf16_place(&text[start.0..], (to - skipped) as usize);
-    (start, (start.0 + end.0, end.1))
-}
 
-/// Bytes of the first `count` elements.
-fn elements_end(kind: u8, content: &[u8], count: u32) -> usize {
-    let mut reader = Reader::new(content);
-    for _ in 0..count {
-        let skipped = if kind == ANY { skip_any::<false>(&mut reader).is_ok() } else { reader.var_bytes().is_ok() };
-        debug_assert!(skipped, "content was validated before it was stored");
+    /// Goes to a UTF-16 unit; true when that is the second half of a pair, whose character it then stays at.
+    fn seek_unit(&mut self, text: &[u8], unit: u32) -> bool {
+        let (bytes, half) = utf16_place(&text[self.byte..], (unit - self.element) as usize);
+        (self.byte, self.element) = (self.byte + bytes, if half { unit - 1 } else { unit });
+        half
     }
-    reader.position()
+
+    fn seek_element(&mut self, kind: u8, content: &[u8], element: u32) {
+        let mut reader = Reader::new(&content[self.byte..]);
+        for _ in self.element..element {
+            let skipped = if kind == ANY { skip_any::<false>(&mut reader).is_ok() } else { reader.var_bytes().is_ok() };
+            debug_assert!(skipped, "content was validated before it was stored");
+        }
+        (self.byte, self.element) = (self.byte + reader.position(), element);
+    }
 }

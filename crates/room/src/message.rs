@@ -60,6 +60,11 @@ pub enum Input {
     CatchUp(MemberId),
     /// Everything before this offset is on stable storage.
     Durable(u64),
+    /// A snapshot of the room was made, of this size.
+    Compacted {
+        /// Bytes.
+        snapshot_bytes: u64,
+    },
     /// Time has passed. Wanted at least every 3 s while `Room::wants_ticks`.
     Tick,
 }

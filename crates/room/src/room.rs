@@ -14,6 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Senders remembered although nothing of theirs is parked: to find them again is cheaper than to forget them.
 const SENDERS_KEPT: usize = 32;
+/// Structs in memory take a few times their bytes on the wire; beyond that, content is likely to be deleted.
+const MEMORY_PER_SNAPSHOT_BYTE: usize = 4;
+/// A document smaller than this is not worth compacting.
+const COMPACT_BYTES_MIN: usize = 1 << 20;
 /// Length of the window in which malformed messages are counted.
 const MINUTE_MS: u64 = 60_000;
 
@@ -116,6 +120,7 @@ impl Room {
             Input::Beyond(member, exceeded) => close_beyond(member, exceeded, effects),
             Input::CatchUp(member) => self.catch_up(member, effects),
             Input::Durable(offset) => self.durable(offset, effects),
+            Input::Compacted { snapshot_bytes } => self.compact(snapshot_bytes),
             Input::Tick => self.tick(now_ms, effects),
         }
     }
@@ -168,6 +173,7 @@ impl Room {
 
     fn answer(&mut self, member: MemberId, known: StateVector, effects: &mut Effects) {
         let missing = self.missing(&known);
+        let known = self.document.known_part(&known);
         if let Some(asking) = self.members.get_mut(&member) {
             asking.known = known;
             effects.push(Effect::Send(member, Event::Missing(missing)));
@@ -207,19 +213,17 @@ impl Room {
         let sender = number(&mut self.senders, &author, Some(id));
         let added = self.document.add(update, sender);
         let mut own = None;
-        for (place, part) in added.parts.into_iter().enumerate() {
+        for part in added.parts {
             let (whose, bytes) = match part {
                 Part::Whole => (sender, update.clone().into_bytes()),
                 Part::Cut { author, bytes } => (author, Bytes::from(bytes)),
             };
             let Sender { author, member } = self.senders[whose as usize].clone();
             self.append(author, bytes.clone(), now_ms, effects);
-            // The first part is the sender's own news, unless all it did was to release what was parked.
-            if place == 0 && whose == sender {
-                own = Some(bytes.clone());
-            } else if let Some(member) = member {
-                // To whoever sent it, its own content means that it is saved.
-                self.tell_when_durable(member, Event::Update(bytes.clone()));
+            // To whoever sent it, its own content means that it is saved. The last part of this update says so by itself.
+            let earlier = if whose == sender { own.replace(bytes.clone()) } else { Some(bytes.clone()) };
+            if let (Some(member), Some(earlier)) = (member, earlier) {
+                self.tell_when_durable(member, Event::Update(earlier));
             }
             effects.push(Effect::Publish { except: member, event: Event::Update(bytes) });
         }
@@ -315,6 +319,14 @@ impl Room {
         effects.extend(self.awareness.everything().map(|states| Effect::Send(member, Event::Awareness(states))));
     }
 
+    /// Drops deleted content from memory when most of what is there seems to be that: the cost is that of loading the room.
+    fn compact(&mut self, snapshot_bytes: u64) {
+        let alive = snapshot_bytes as usize * MEMORY_PER_SNAPSHOT_BYTE + COMPACT_BYTES_MIN;
+        if !self.keep_deleted && self.document.bytes() > alive {
+            self.document.compact();
+        }
+    }
+
     fn tick(&mut self, now_ms: u64, effects: &mut Effects) {
         let gone = self.awareness.sweep(now_ms, &self.limits);
         self.publish_awareness(&gone, effects);
@@ -327,8 +339,10 @@ fn close_beyond(member: MemberId, exceeded: Exceeded, effects: &mut Effects) {
 
 /// The number of a sender, given one when new. Few write in one room, and the one who wrote last comes last.
 fn number(senders: &mut Vec<Sender>, author: &Author, member: Option<MemberId>) -> u32 {
-    let known = senders.iter().rposition(|known| known.member == member && known.author == *author);
-    known.unwrap_or_else(|| {
+    // Also while something waits for ever, and the list grows by one entry a page that writes, nobody pays more for that than this.
+    let recent = senders.len().saturating_sub(SENDERS_KEPT);
+    let known = senders[recent..].iter().rposition(|known| known.member == member && known.author == *author);
+    known.map(|place| recent + place).unwrap_or_else(|| {
         senders.push(Sender { author: author.clone(), member });
         senders.len() - 1
     }) as u32

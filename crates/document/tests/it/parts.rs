@@ -108,7 +108,9 @@ fn a_message_with_a_hole_that_something_parked_fills() {
         vec![Item::root(Content::text("ab")), Item::root(Content::hole(2)), Item::after((1, 3), Content::text("ef"))];
     let by_ann = write(&[(1, 0, holed)], &[]);
     let added = document.add(&update(&by_ann), ANN);
-    assert_eq!(added.parts, [cut(ANN, by_ann), cut(BEN, by_ben)], "nothing of Ben's is told as Ann's, or twice");
+    let end = one(1, 4, Item::after((1, 3), Content::text("ef")));
+    let parts = [cut(ANN, typed(1, 0, "ab")), cut(BEN, by_ben), cut(ANN, end)];
+    assert_eq!(added.parts, parts, "in order, and nothing of Ben's is told as Ann's, or twice");
     assert_eq!(document.snapshot(false), typed(1, 0, "abcdef"));
 }
 

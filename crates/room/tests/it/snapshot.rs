@@ -16,9 +16,9 @@ fn squash(previous: Option<&Snapshot>, changes: &[Change], keep_deleted: bool) -
 }
 
 /// Spans as (start, end, author's name, time).
-fn spans<'a>(snapshot: &'a Snapshot, spans: &'a [Span]) -> Vec<(u32, u32, &'a str, u64)> {
+fn spans<'a>(snapshot: &'a Snapshot, spans: impl Iterator<Item = &'a Span>) -> Vec<(u32, u32, &'a str, u64)> {
     let authors = snapshot.attribution.authors();
-    spans.iter().map(|span| (span.start, span.end, authors[span.author as usize].as_str(), span.time_ms)).collect()
+    spans.map(|span| (span.start, span.end, authors[span.author as usize].as_str(), span.time_ms)).collect()
 }
 
 #[test]

@@ -69,6 +69,13 @@ pub enum Input {
     Tick,
 }
 
+impl Input {
+    /// True for questions: their answers may be any number of times as large.
+    pub fn wants_answer(&self) -> bool {
+        matches!(self, Self::Ask(_) | Self::Sync(..) | Self::QueryAwareness { .. })
+    }
+}
+
 /// Something that members are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

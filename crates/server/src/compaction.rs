@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use room::Snapshot;
+use room::{Limits, Room, Snapshot, Stored};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -86,18 +86,13 @@ pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) ->
     if opened.head == opened.snapshot_offset {
         return Ok(opened.snapshot.map_or(0, |bytes| bytes.len() as u64));
     }
-    let changes: Vec<room::Change> = opened
-        .changes
-        .iter()
-        .map(|(_, change)| room::Change {
-            author: change.author.clone(),
-            time_ms: change.time_ms,
-            bytes: change.bytes.clone(),
-        })
-        .collect();
+    let changes = crate::changes::of_opened(&opened);
     let snapshot = Snapshot::squash(opened.snapshot.as_deref(), &changes, keep_deleted)
         .map_err(|error| error.to_string())?
         .encode();
+    // Read back before the log may go: a room that cannot be opened any more would be worse than a long log.
+    let stored = Stored { snapshot: Some(snapshot.clone().into()), ..Stored::default() };
+    Room::load(&stored, Limits::default()).map_err(|error| format!("the new snapshot does not read back: {error}"))?;
     let at = Position { epoch: opened.epoch, offset: opened.head };
     store.replace_with_snapshot(room, at, &snapshot).map_err(|error| error.to_string())?;
     Ok(snapshot.len() as u64)

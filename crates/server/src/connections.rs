@@ -32,8 +32,10 @@ pub(crate) struct Connection {
     pub(crate) liveness: Mutex<Liveness>,
     /// A pong came since the last ping.
     pub(crate) answered: AtomicBool,
-    /// Its reader waits for a room or for its own outbox: then a missing pong says nothing.
+    /// Its reader waits for a room, or has used up what may be read in a second: then a missing pong says nothing.
     pub(crate) paused: AtomicBool,
+    /// Questions to the room that are not answered yet.
+    pub(crate) unanswered: AtomicUsize,
     /// Since when a message has been incomplete, and how many bytes came since; 0: none is.
     pub(crate) incomplete_since_ms: AtomicU64,
     pub(crate) incomplete_bytes: AtomicU64,
@@ -45,6 +47,7 @@ pub(crate) struct Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
     taken_bytes: u64,
+    said: u64,
     said_ms: u64,
     pinged_ms: u64,
     pinged: bool,
@@ -62,6 +65,7 @@ impl Connection {
             liveness: Mutex::new(liveness),
             answered: AtomicBool::new(true),
             paused: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
             incomplete_since_ms: AtomicU64::new(0),
             incomplete_bytes: AtomicU64::new(0),
             ended: Mutex::default(),
@@ -88,9 +92,10 @@ impl Connection {
     /// Does what is due now.
     fn sweep(&self, now_ms: u64, config: &Config) {
         let mut liveness = lock(&self.liveness);
-        let taken = self.outbox.taken_bytes();
-        if taken != liveness.taken_bytes {
-            (liveness.taken_bytes, liveness.said_ms) = (taken, now_ms);
+        liveness.taken_bytes = self.outbox.taken_bytes();
+        let said = self.outbox.said();
+        if said != liveness.said {
+            (liveness.said, liveness.said_ms) = (said, now_ms);
         }
         if let Some(closing) = liveness.verdict(self, now_ms, config) {
             drop(liveness);
@@ -101,6 +106,7 @@ impl Connection {
             && let Some(payload) = self.dialect.keep_alive()
         {
             self.outbox.control(encode_frame(Opcode::Binary, payload));
+            liveness.said_ms = now_ms;
             due = true;
         }
         if now_ms - liveness.pinged_ms >= config.ping_ms {
@@ -110,7 +116,6 @@ impl Connection {
             due = true;
         }
         if due {
-            liveness.said_ms = now_ms;
             drop(liveness);
             self.outbox.flush();
         }

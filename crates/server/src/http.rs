@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::logging::rfc3339_ms;
-use crate::request::{error_response, text_response};
+use crate::request::{error_response, json_response, text_response};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What health is made of.
@@ -40,12 +40,6 @@ fn health_response(word: &str, clock: Clock, health: Health) -> Vec<u8> {
          \"websocket\":{{\"connections\":{connections},\"rooms\":{rooms}}}{errors}}}"
     );
     json_response(status, &body)
-}
-
-fn json_response(status: u16, body: &str) -> Vec<u8> {
-    let phrase = if status == 200 { "OK" } else { "Service Unavailable" };
-    let length = body.len();
-    format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
 }
 
 fn head_only(mut response: Vec<u8>) -> Vec<u8> {

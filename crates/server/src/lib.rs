@@ -1,6 +1,7 @@
 //! The world around the rooms: sockets, tasks, configuration, logs. A library, so that tests can run a whole server in their process.
 
 pub mod auth;
+mod changes;
 pub mod cli;
 mod clock;
 mod compaction;

@@ -56,15 +56,7 @@ pub fn import(store: &dyn Store, room: &str, update: Vec<u8>) -> Result<bool, Of
     let update = Update::validate(Bytes::from(update), &MessageLimits::STORED).map_err(OfflineError::NotAnUpdate)?;
     let (mut loaded, at) = load(store, room)?;
     let effects = ask(&mut loaded, Input::Update { member: OPERATOR, author: None, update });
-    let changes: Vec<store::Change> = effects
-        .into_iter()
-        .filter_map(|effect| match effect {
-            Effect::Append(change) => {
-                Some(store::Change { author: change.author, time_ms: change.time_ms, bytes: change.bytes })
-            }
-            _ => None,
-        })
-        .collect();
+    let changes = crate::changes::of_effects(&effects);
     if !changes.is_empty() {
         store.append(&key(room), at, &changes)?;
         store.flush()?;
@@ -90,14 +82,14 @@ fn ask(room: &mut Room, input: Input) -> Effects {
 
 fn load(store: &dyn Store, room: &str) -> Result<(Room, Position), OfflineError> {
     let opened = store.open(&key(room), fastrand::u64(..))?;
-    let changes = opened.changes.iter().map(|(_, change)| room::Change {
-        author: change.author.clone(),
-        time_ms: change.time_ms,
-        bytes: change.bytes.clone(),
-    });
     let (head, durable) = (opened.head, opened.head);
-    let stored =
-        Stored { snapshot: opened.snapshot.clone(), changes: changes.collect(), head, durable, keep_deleted: true };
+    let stored = Stored {
+        snapshot: opened.snapshot.clone(),
+        changes: crate::changes::of_opened(&opened),
+        head,
+        durable,
+        keep_deleted: true,
+    };
     let limits = Limits { document: document::RoomLimits::STORED, ..Limits::default() };
     let loaded = Room::load(&stored, limits).map_err(|error| OfflineError::Snapshot(room.to_owned(), error))?;
     Ok((loaded, Position { epoch: opened.epoch, offset: head }))

@@ -27,6 +27,8 @@ pub(crate) struct Outbox {
     pub(crate) attention: Notify,
     /// Bytes that the kernel took so far.
     taken_bytes: AtomicU64,
+    /// Messages that it took whole. Pings do not count: pages do not see them.
+    said: AtomicU64,
     private_bytes_max: usize,
 }
 
@@ -80,6 +82,7 @@ impl Outbox {
             stalled: AtomicBool::new(false),
             attention: Notify::new(),
             taken_bytes: AtomicU64::new(0),
+            said: AtomicU64::new(0),
             private_bytes_max,
         }
     }
@@ -92,6 +95,11 @@ impl Outbox {
     /// Bytes that the kernel took so far: who takes none is too slow.
     pub(crate) fn taken_bytes(&self) -> u64 {
         self.taken_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Messages that the kernel took whole so far, pings and pongs not counted.
+    pub(crate) fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stalled(&self) -> bool {
@@ -204,7 +212,8 @@ impl Outbox {
             return Ok(0);
         }
         let written = self.stream.try_write_vectored(&slices[..count])?;
-        state.wrote(frames.as_deref(), written);
+        let said = state.wrote(frames.as_deref(), written);
+        self.said.fetch_add(said, Ordering::Relaxed);
         self.taken_bytes.fetch_add(written as u64, Ordering::Relaxed);
         Ok(written)
     }
@@ -228,17 +237,20 @@ impl State {
         count
     }
 
-    /// Takes off what was written, in the same order.
-    fn wrote(&mut self, frames: Option<&Frames>, mut written: usize) {
+    /// Takes off what was written, in the same order. Returns how many messages were written to their ends.
+    fn wrote(&mut self, frames: Option<&Frames>, mut written: usize) -> u64 {
+        let mut said = 0;
         while written > 0 {
-            let Some(mut frame) = self.next(frames) else { return };
+            let Some(mut frame) = self.next(frames) else { break };
             if written < frame.len() {
                 frame.advance(written);
                 self.unfinished = Some(frame);
-                return;
+                break;
             }
             written -= frame.len();
+            said += u64::from(!is_ping_or_pong(&frame));
         }
+        said
     }
 
     fn next(&mut self, frames: Option<&Frames>) -> Option<Bytes> {
@@ -260,15 +272,28 @@ impl State {
     }
 
     fn notice_loss(&mut self) -> bool {
-        let Some(place) = self.place.as_mut().filter(|place| !place.lost) else { return false };
-        place.lost = place.ring.read().is_lost(place.next);
-        place.lost
+        let lost = self.has_lost_its_place();
+        if let (true, Some(place)) = (lost, &mut self.place) {
+            place.lost = true;
+        }
+        lost
+    }
+
+    /// Only once everything else has been taken: a second catch-up behind one that is still waiting would pile up.
+    fn has_lost_its_place(&self) -> bool {
+        let Some(place) = &self.place else { return false };
+        let drained = self.unfinished.is_none() && place.private.is_empty();
+        drained && !place.lost && place.ring.read().is_lost(place.next)
     }
 
     fn wants_attention(&self) -> bool {
-        let lost = self.place.as_ref().is_some_and(|place| !place.lost && place.ring.read().is_lost(place.next));
-        lost || self.failed || self.ending.is_some()
+        self.has_lost_its_place() || self.failed || self.ending.is_some()
     }
+}
+
+/// By the frame's first byte. The rest of a frame that was cut counts as a message, which it is but for a ping that did not fit.
+fn is_ping_or_pong(frame: &[u8]) -> bool {
+    matches!(frame.first(), Some(0x89 | 0x8a))
 }
 
 impl Place {

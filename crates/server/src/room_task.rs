@@ -22,6 +22,8 @@ use tokio::time::Instant;
 const BATCH_MAX: usize = 256;
 /// Presence is swept this often while there is any.
 const TICK: Duration = Duration::from_secs(2);
+/// An empty room that somebody is on the way to is asked about again after this time.
+const UNLOAD_AFTER_MIN: Duration = Duration::from_millis(50);
 
 struct RoomTask {
     rooms: Arc<Rooms>,
@@ -31,8 +33,9 @@ struct RoomTask {
     durable: Arc<Durable>,
     /// Failures of the store that were seen.
     failures: u64,
-    /// Up to here the log has it: content that was accepted before may be shown, or, in mode `strict`, when it is durable.
+    /// Content may be shown when it is durable, not already when it is written.
     strict: bool,
+    /// Up to here the log has it.
     written: u64,
     members: BTreeMap<MemberId, Arc<Connection>>,
     voices: Vec<Voice>,
@@ -42,6 +45,8 @@ struct RoomTask {
     /// Members that were told something in this batch, when it was not everybody.
     told: Vec<MemberId>,
     published: bool,
+    /// Members that have asked something; they ask on when the answers are out.
+    asked: Vec<MemberId>,
     log_bytes: u64,
     snapshot_bytes: u64,
     compacting: Option<tokio::sync::oneshot::Receiver<Option<u64>>>,
@@ -52,8 +57,8 @@ struct RoomTask {
 struct Voice {
     dialect: &'static dyn Dialect,
     ring: Arc<Ring>,
-    /// The last answer and its frame: many who join at once are sent the same.
-    answer: Option<(Bytes, Bytes)>,
+    /// The last answer or catch-up and its frame: many who join at once are sent the same.
+    answer: Option<(Event, Bytes)>,
 }
 
 /// Why the task ends.
@@ -67,7 +72,7 @@ enum End {
 pub(crate) async fn run(
     rooms: Arc<Rooms>,
     handle: Arc<Handle>,
-    inbox: mpsc::Receiver<ToRoom>,
+    mut inbox: mpsc::Receiver<ToRoom>,
     loading: watch::Sender<Loading>,
 ) {
     // Also when a bug ends the task: the table must not keep a room that nobody runs.
@@ -75,8 +80,16 @@ pub(crate) async fn run(
     match load(&rooms, &handle).await {
         Ok(mut task) => {
             loading.send_replace(Loading::Done);
-            let end = task.work(inbox).await;
-            task.end(end).await;
+            let end = task.work(&mut inbox).await;
+            if let Some(closing) = task.conclude(end).await {
+                handle.ends_with(&closing);
+                inbox.close();
+                // Whoever is still in the mailbox is a member too, and is told why it cannot stay.
+                while let Ok(message) = inbox.try_recv() {
+                    task.note_arrival(&message);
+                }
+                task.close_all(&closing);
+            }
         }
         Err(error) => {
             tracing::error!(action = "room.error", room = %crate::logging::Printable(&handle.key), error, "cannot open room");
@@ -112,7 +125,7 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
         let opened = shared.store.open(&key, new_epoch).map_err(|error| error.to_string())?;
         let stored = Stored {
             snapshot: opened.snapshot.clone(),
-            changes: opened.changes.iter().map(|(_, change)| to_room(change)).collect(),
+            changes: crate::changes::of_opened(&opened),
             head: opened.head,
             durable: opened.durable.offset(),
             keep_deleted,
@@ -138,16 +151,13 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
         effects: Effects::new(),
         told: Vec::new(),
         published: false,
+        asked: Vec::new(),
         log_bytes,
         snapshot_bytes: opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64),
         compacting: None,
         // Until the first write has worked: a pause that stands from an earlier failure is lifted then.
         healthy: false,
     })
-}
-
-fn to_room(change: &store::Change) -> room::Change {
-    room::Change { author: change.author.clone(), time_ms: change.time_ms, bytes: change.bytes.clone() }
 }
 
 fn report_damage(key: &str, opened: &Opened) {
@@ -175,17 +185,16 @@ pub(crate) fn message_limits(limits: &crate::config::Limits) -> MessageLimits {
 }
 
 impl RoomTask {
-    async fn work(&mut self, mut inbox: mpsc::Receiver<ToRoom>) -> End {
+    async fn work(&mut self, inbox: &mut mpsc::Receiver<ToRoom>) -> End {
         let mut shutdown = self.rooms.shared.shutdown.subscribe();
         let mut batch = Vec::new();
-        let unload_after = Duration::from_millis(self.rooms.shared.config.unload_after_ms);
+        let unload_after = Duration::from_millis(self.rooms.shared.config.unload_after_ms).max(UNLOAD_AFTER_MIN);
         let mut next_tick = Instant::now() + TICK;
         let mut empty_since = Some(Instant::now());
         loop {
             let idle = empty_since.is_some() && self.room.head() == self.durable.offset() && self.compacting.is_none();
             let unload_at = empty_since.map(|since| since + unload_after);
             tokio::select! {
-                biased;
                 Ok(_) = shutdown.wait_for(|stopping| *stopping) => return End::ShutDown,
                 () = changed(&self.durable, self.room.durable_offset(), self.failures) => {}
                 taken = inbox.recv_many(&mut batch, BATCH_MAX), if !self.room.is_congested() => {
@@ -193,10 +202,7 @@ impl RoomTask {
                         return End::Unused;
                     }
                 }
-                () = tokio::time::sleep_until(next_tick), if self.room.wants_ticks() => {
-                    next_tick = Instant::now() + TICK;
-                    self.handle_input(Input::Tick);
-                }
+                () = tokio::time::sleep_until(next_tick), if self.room.wants_ticks() => {}
                 done = compacted(&mut self.compacting) => self.compacted(done),
                 () = tokio::time::sleep_until(unload_at.unwrap_or(next_tick)), if idle => {
                     if self.rooms.retire(&self.handle) {
@@ -204,6 +210,10 @@ impl RoomTask {
                     }
                     empty_since = Some(Instant::now());
                 }
+            }
+            if self.room.wants_ticks() && next_tick <= Instant::now() {
+                next_tick = Instant::now() + TICK;
+                self.handle_input(Input::Tick);
             }
             if let Err(error) = self.take(&mut batch) {
                 return End::Storage(error);
@@ -215,13 +225,15 @@ impl RoomTask {
     /// One batch: handle all, write once, tell everybody once.
     fn take(&mut self, batch: &mut Vec<ToRoom>) -> Result<(), String> {
         if self.durable.failures() != self.failures {
+            batch.drain(..).for_each(|message| self.note_arrival(&message));
             return Err("a sync failed".to_owned());
         }
         for message in batch.drain(..) {
+            self.note_arrival(&message);
             match message {
-                ToRoom::Join { connection, member, author, access, trusts_all } => {
-                    self.members.insert(member, connection);
+                ToRoom::Join { member, author, access, trusts_all, opening, .. } => {
                     self.handle_input(Input::Join { member, kind: Kind::Client, access, author, trusts_all });
+                    opening.into_iter().for_each(|input| self.handle_input(input));
                 }
                 ToRoom::Input(Input::Leave(member)) => {
                     self.members.remove(&member);
@@ -238,26 +250,41 @@ impl RoomTask {
         // After the write, so that a change that is durable as soon as it is written is acknowledged in its own batch.
         self.handle_input(Input::Durable(self.durable.offset()));
         self.perform();
+        self.answered();
         self.compact_if_due();
         Ok(())
     }
 
+    fn note_arrival(&mut self, message: &ToRoom) {
+        if let ToRoom::Join { connection, member, .. } = message {
+            self.members.insert(*member, connection.clone());
+        }
+    }
+
+    /// Lets those ask on whose answers are out.
+    fn answered(&mut self) {
+        if !self.held.is_empty() {
+            return;
+        }
+        for member in self.asked.drain(..) {
+            if let Some(connection) = self.members.get(&member) {
+                connection.unanswered.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+                connection.outbox.attention.notify_one();
+            }
+        }
+    }
+
     fn handle_input(&mut self, input: Input) {
+        if let Input::Ask(member) | Input::Sync(member, _) | Input::QueryAwareness { member, .. } = input {
+            self.asked.push(member);
+        }
         let now_ms = self.rooms.shared.clock.now_ms();
         self.room.handle(input, now_ms, &mut self.effects);
     }
 
     /// Appends what the batch accepted, in one write.
     fn write(&mut self) -> Result<(), StoreError> {
-        let appended = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Append(change) => Some(store::Change {
-                author: change.author.clone(),
-                time_ms: change.time_ms,
-                bytes: change.bytes.clone(),
-            }),
-            _ => None,
-        });
-        let changes: Vec<store::Change> = appended.collect();
+        let changes = crate::changes::of_effects(&self.effects);
         if changes.is_empty() {
             return Ok(());
         }
@@ -377,32 +404,46 @@ impl RoomTask {
 
     fn compacted(&mut self, snapshot_bytes: Option<u64>) {
         self.compacting = None;
-        self.snapshot_bytes = snapshot_bytes.unwrap_or(self.snapshot_bytes);
+        if let Some(snapshot_bytes) = snapshot_bytes {
+            self.snapshot_bytes = snapshot_bytes;
+            self.handle_input(Input::Compacted { snapshot_bytes });
+        }
     }
 
-    async fn end(&mut self, end: End) {
+    /// Does what is left to do, and says what the members are to be told. None: there are none.
+    async fn conclude(&mut self, end: End) -> Option<Closing> {
         match end {
-            End::Unused => {}
-            End::ShutDown => {
-                let store = self.rooms.shared.store.clone();
-                let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
-                let closing = match flushed {
-                    Ok(Ok(())) => Closing::ShuttingDown,
-                    _ => Closing::StorageFailed,
-                };
-                if closing == Closing::ShuttingDown {
-                    self.handle_input(Input::Durable(self.durable.offset()));
-                    self.perform();
-                }
-                self.close_all(&closing);
-            }
+            End::Unused => None,
+            End::ShutDown => Some(self.shut_down().await),
             End::Storage(error) => {
-                let members = self.members.len();
-                tracing::error!(action = "room.error", room = %crate::logging::Printable(&self.handle.key), error, members, "storage failed");
+                self.report(&error);
                 self.rooms.pause(&self.handle);
-                self.close_all(&Closing::StorageFailed);
+                Some(Closing::StorageFailed)
             }
         }
+    }
+
+    /// Everything accepted goes to the disk, and who waits for an acknowledgement gets it.
+    async fn shut_down(&mut self) -> Closing {
+        let store = self.rooms.shared.store.clone();
+        let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
+        let error = match flushed {
+            Ok(Ok(())) => {
+                self.handle_input(Input::Durable(self.durable.offset()));
+                self.perform();
+                return Closing::ShuttingDown;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.report(&error);
+        self.rooms.shared.flush_failed.store(true, std::sync::atomic::Ordering::Release);
+        Closing::StorageFailed
+    }
+
+    fn report(&self, error: &str) {
+        let (room, members) = (crate::logging::Printable(&self.handle.key), self.members.len());
+        tracing::error!(action = "room.error", %room, error, members, "storage failed");
     }
 
     fn close_all(&mut self, closing: &Closing) {
@@ -415,17 +456,24 @@ impl RoomTask {
 impl Voice {
     /// The frame for one member. Equal answers in a row are encoded once.
     fn frame(&mut self, event: &Event) -> Option<Bytes> {
-        let Event::Missing(bytes) = event else {
-            return self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload));
-        };
-        if let Some((_, frame)) =
-            self.answer.as_ref().filter(|(known, _)| known.as_ptr() == bytes.as_ptr() && known.len() == bytes.len())
-        {
+        if let Some((_, frame)) = self.answer.as_ref().filter(|(known, _)| same_bytes(known, event)) {
             return Some(frame.clone());
         }
         let frame = self.dialect.encode(event).map(|payload| encode_frame(Opcode::Binary, &payload))?;
-        self.answer = Some((bytes.clone(), frame.clone()));
+        if matches!(event, Event::Missing(_) | Event::Update(_)) {
+            self.answer = Some((event.clone(), frame.clone()));
+        }
         Some(frame)
+    }
+}
+
+/// Whether two events are the same without a look at their bytes.
+fn same_bytes(one: &Event, other: &Event) -> bool {
+    match (one, other) {
+        (Event::Missing(one), Event::Missing(other)) | (Event::Update(one), Event::Update(other)) => {
+            one.as_ptr() == other.as_ptr() && one.len() == other.len()
+        }
+        _ => false,
     }
 }
 

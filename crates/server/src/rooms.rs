@@ -1,16 +1,16 @@
 //! Which rooms are in memory. A room loads once: two first visitors get the same one, and loading never overlaps with unloading.
 //!
-//! Called by whoever lets a connection in (`enter`) and by the rooms' tasks (`retire`, `fail`). Holds mailboxes, never a room itself.
+//! Called by whoever lets a connection in (`enter`) and by the rooms' tasks (`retire`, `pause`). Holds mailboxes, never a room itself.
 
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::Config;
 use crate::connections::Connection;
 use crate::room_task;
-use room::{Access, Author, Input, MemberId};
+use room::{Access, Author, Closing, Input, MemberId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{RoomKey, Store};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -25,8 +25,15 @@ const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=30_000;
 
 /// What reaches a room's task.
 pub(crate) enum ToRoom {
-    /// A connection comes in; it is the member from here on.
-    Join { connection: Arc<Connection>, member: MemberId, author: Author, access: Access, trusts_all: bool },
+    /// A connection comes in; it is the member from here on. `opening` is what its session says first, before anybody else does.
+    Join {
+        connection: Arc<Connection>,
+        member: MemberId,
+        author: Author,
+        access: Access,
+        trusts_all: bool,
+        opening: Vec<Input>,
+    },
     /// Anything that a session says.
     Input(Input),
     /// The same, of a size that had to be reserved.
@@ -42,6 +49,8 @@ pub(crate) struct Shared {
     /// Room tasks that still run; shutdown waits for them.
     pub(crate) running: watch::Sender<usize>,
     pub(crate) shutdown: watch::Sender<bool>,
+    /// A flush at shutdown has failed: what was not acknowledged may not be on the disk.
+    pub(crate) flush_failed: AtomicBool,
 }
 
 /// The table of rooms.
@@ -71,8 +80,18 @@ pub(crate) struct Handle {
     mailbox: mpsc::Sender<ToRoom>,
     bytes: Arc<Semaphore>,
     ready: watch::Receiver<Loading>,
+    /// Why the room's task has ended, for those that it did not know.
+    end: OnceLock<Closing>,
     /// Connections that hold it, in the room or on their way. Changed under the table's lock only.
     visitors: AtomicU64,
+}
+
+impl Handle {
+    /// Leaves a word for those that the room's task does not know.
+    pub(crate) fn ends_with(&self, closing: &Closing) {
+        // The first reason counts.
+        let _ = self.end.set(closing.clone());
+    }
 }
 
 /// How far a room's task has come.
@@ -111,7 +130,7 @@ impl Rooms {
         let loaded = ready.wait_for(|loading| *loading != Loading::Begun).await;
         match loaded.map(|state| *state) {
             Ok(Loading::Done) => Ok(visit),
-            _ => Err(Unavailable::Storage { retry_after_ms: *PAUSE_MS.start() }),
+            _ => Err(Unavailable::Storage { retry_after_ms: self.pause_left_ms(key) }),
         }
     }
 
@@ -139,7 +158,14 @@ impl Rooms {
         let (mailbox, inbox) = mpsc::channel(MAILBOX_INPUTS_MAX);
         let (loading, ready) = watch::channel(Loading::Begun);
         let bytes = Arc::new(Semaphore::new(MAILBOX_BYTES_MAX));
-        let handle = Arc::new(Handle { key: key.clone(), mailbox, bytes, ready, visitors: AtomicU64::new(0) });
+        let handle = Arc::new(Handle {
+            key: key.clone(),
+            mailbox,
+            bytes,
+            ready,
+            end: OnceLock::new(),
+            visitors: AtomicU64::new(0),
+        });
         self.shared.running.send_modify(|running| *running += 1);
         tokio::spawn(room_task::run(self.clone(), handle.clone(), inbox, loading));
         handle
@@ -156,7 +182,7 @@ impl Rooms {
         unused
     }
 
-    /// Takes a room out of the table because its task ends, whoever is in it.
+    /// Takes a room out of the table because its task ends, whoever is in it or on the way.
     pub(crate) fn remove(&self, handle: &Arc<Handle>) {
         remove(&mut self.lock().rooms, handle);
     }
@@ -172,6 +198,11 @@ impl Rooms {
         // One that nobody came back to is not worth remembering.
         table.pauses.retain(|_, pause| pause.until_ms + *PAUSE_MS.end() > now_ms);
         table.pauses.insert(handle.key.clone(), Pause { until_ms, length_ms });
+    }
+
+    fn pause_left_ms(&self, key: &RoomKey) -> u64 {
+        let until_ms = self.lock().pauses.get(key).map_or(0, |pause| pause.until_ms);
+        until_ms.saturating_sub(self.shared.clock.now_ms()).max(*PAUSE_MS.start())
     }
 
     /// Whether the room has failed lately: then its store is tried before anybody enters.
@@ -220,19 +251,54 @@ pub(crate) struct Gone;
 impl Visit {
     /// Puts an input into the room's mailbox; waits while that is full.
     pub(crate) async fn send(&self, input: Input) -> Result<(), Gone> {
-        let bytes = input_bytes(&input);
-        let message = if bytes < LARGE_INPUT_BYTES {
-            ToRoom::Input(input)
+        self.reserve(input_bytes(&input)).await?.put(input);
+        Ok(())
+    }
+
+    /// A place in the mailbox for an input of so many bytes.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Place<'_>, Gone> {
+        let share = if bytes < LARGE_INPUT_BYTES {
+            None
         } else {
             let share = bytes.min(MAILBOX_BYTES_MAX) as u32;
-            let permit = self.handle.bytes.clone().acquire_many_owned(share).await.map_err(|_| Gone)?;
-            ToRoom::Large(input, permit)
+            Some(self.handle.bytes.clone().acquire_many_owned(share).await.map_err(|_| Gone)?)
         };
-        self.deliver(message).await
+        let permit = self.handle.mailbox.reserve().await.map_err(|_| Gone)?;
+        Ok(Place { permit, share })
+    }
+
+    /// Done when the room's task has ended.
+    pub(crate) async fn closed(&self) {
+        self.handle.mailbox.closed().await;
+    }
+
+    /// Why it has ended.
+    pub(crate) fn end(&self) -> Closing {
+        self.handle.end.get().cloned().unwrap_or(Closing::Internal)
+    }
+
+    /// Leaves without waiting, if there is a place in the mailbox.
+    pub(crate) fn leave_at_once(&self, member: MemberId) {
+        let _ = self.handle.mailbox.try_send(ToRoom::Input(Input::Leave(member)));
     }
 
     pub(crate) async fn deliver(&self, message: ToRoom) -> Result<(), Gone> {
         self.handle.mailbox.send(message).await.map_err(|_| Gone)
+    }
+}
+
+/// A place in a mailbox, and its share of what large inputs may take.
+pub(crate) struct Place<'a> {
+    permit: mpsc::Permit<'a, ToRoom>,
+    share: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+impl Place<'_> {
+    pub(crate) fn put(self, input: Input) {
+        self.permit.send(match self.share {
+            Some(share) => ToRoom::Large(input, share),
+            None => ToRoom::Input(input),
+        });
     }
 }
 
@@ -243,7 +309,8 @@ impl Drop for Visit {
     }
 }
 
-fn input_bytes(input: &Input) -> usize {
+/// What an input holds beside itself.
+pub(crate) fn input_bytes(input: &Input) -> usize {
     match input {
         Input::Update { update, .. } => update.bytes().len(),
         Input::Awareness(_, bytes) => bytes.len(),

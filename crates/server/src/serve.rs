@@ -12,6 +12,7 @@ use crate::upgrade::Entrance;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
@@ -66,7 +67,15 @@ impl Server {
         let (config, clock) = (Arc::new(config), Clock::start());
         let compactor = Compactor::start(store.clone(), config.clone(), clock)?;
         let (running, shutdown) = (watch::Sender::new(0), watch::Sender::new(false));
-        let rooms = Rooms::new(Arc::new(Shared { store, config: config.clone(), clock, compactor, running, shutdown }));
+        let rooms = Rooms::new(Arc::new(Shared {
+            store,
+            config: config.clone(),
+            clock,
+            compactor,
+            running,
+            shutdown,
+            flush_failed: AtomicBool::new(false),
+        }));
         let entrance = Arc::new(Entrance { rooms, connections: Arc::default(), gate, config, clock });
         Ok(Self { listener, entrance })
     }
@@ -76,7 +85,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` is done, then shuts down. True: everything was closed in order before the deadline.
+    /// Serves until `stop` is done, then shuts down. True: everything was stored, and closed in order before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self { listener, entrance } = self;
         let mut tasks = JoinSet::new();
@@ -94,7 +103,7 @@ impl Server {
         let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listener, &mut tasks)).await.is_ok();
         watchman.abort();
         tasks.shutdown().await;
-        in_order
+        in_order && !entrance.rooms.shared.flush_failed.load(Ordering::Acquire)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::auth::Admission;
 use crate::connections::Connection;
 use crate::outbox::Outbox;
-use crate::rooms::{Gone, ToRoom, Visit};
+use crate::rooms::{Gone, ToRoom, Visit, input_bytes};
 use crate::websocket::{DecodeError, Decoder, Message, pong_frame};
 use dialect::{Frame, Session};
 use room::{Closing, Input, MemberId};
@@ -35,6 +35,8 @@ pub(crate) struct Socket {
     pub(crate) decoder: Decoder,
     pub(crate) clock: crate::clock::Clock,
     pub(crate) allowance: Allowance,
+    /// The room has been told that the member is gone.
+    pub(crate) left: bool,
 }
 
 /// What one read brought.
@@ -48,27 +50,30 @@ impl Socket {
     /// Runs until the connection has ended; returns why, in words. `early`: bytes that came with the request.
     pub(crate) async fn run(mut self, admission: Admission, early: Vec<u8>) -> String {
         let Admission { author, access, trusts_all } = admission;
-        let join =
-            ToRoom::Join { connection: self.connection.clone(), member: self.member, author, access, trusts_all };
-        let mut inputs = Vec::new();
-        self.session.open(&mut inputs);
+        let (connection, member) = (self.connection.clone(), self.member);
+        let mut opening = Vec::new();
+        self.session.open(&mut opening);
+        connection.unanswered.store(opening.iter().filter(|input| input.wants_answer()).count(), Ordering::Release);
+        let join = ToRoom::Join { connection: connection.clone(), member, author, access, trusts_all, opening };
         let served = match self.visit.deliver(join).await {
-            Ok(()) => self.serve(inputs, early).await,
+            Ok(()) => self.serve(early).await,
             Err(Gone) => Err(Gone),
         };
         let reason = served.unwrap_or_else(|Gone| {
-            self.connection.close(&Closing::Internal);
+            connection.close(&self.visit.end());
             "the room ended".to_owned()
         });
         // Before the last frames: others need not see somebody who only waits for the kernel. When the room's task is gone there is nothing to leave.
-        let _ = self.visit.send(Input::Leave(self.member)).await;
-        if self.connection.outbox.condition().ending {
-            finish(&self.connection.outbox).await;
+        let _ = self.visit.send(Input::Leave(member)).await;
+        self.left = true;
+        if connection.outbox.condition().ending {
+            finish(&connection.outbox).await;
         }
-        self.connection.end_reason().unwrap_or(reason)
+        connection.end_reason().unwrap_or(reason)
     }
 
-    async fn serve(&mut self, mut inputs: Vec<Input>, early: Vec<u8>) -> Result<String, Gone> {
+    async fn serve(&mut self, early: Vec<u8>) -> Result<String, Gone> {
+        let mut inputs = Vec::new();
         let mut ended = self.decode(&early, &mut inputs);
         loop {
             self.deliver(&mut inputs).await?;
@@ -83,12 +88,12 @@ impl Socket {
             if condition.ending || condition.finished {
                 return Ok("connection lost".to_owned());
             }
-            self.connection.paused.store(condition.paused, Ordering::Release);
             let (stream, outbox) = (self.connection.outbox.stream(), &self.connection.outbox);
             tokio::select! {
                 () = outbox.attention.notified() => {}
+                () = self.visit.closed() => return Err(Gone),
                 _ = stream.writable(), if condition.stalled => outbox.flush(),
-                readable = self.allowance.readable(stream), if !condition.paused => {
+                readable = self.allowance.readable(&self.connection), if !condition.paused => {
                     ended = match readable.map_err(|error| error.to_string()).map(|()| self.read(&mut inputs)) {
                         Ok(Read::Nothing) => None,
                         Ok(Read::Bytes(bytes)) => { self.allowance.spend(bytes); None }
@@ -99,15 +104,21 @@ impl Socket {
         }
     }
 
-    /// Waits for a place in the mailbox for each input; a silent client is not judged meanwhile.
+    /// Puts each input into the mailbox; a silent client is not judged meanwhile.
     async fn deliver(&mut self, inputs: &mut Vec<Input>) -> Result<(), Gone> {
-        for input in inputs.drain(..) {
-            self.connection.paused.store(true, Ordering::Release);
-            let sent = self.visit.send(input).await;
-            self.connection.paused.store(false, Ordering::Release);
-            sent?;
+        if inputs.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.connection.paused.store(true, Ordering::Release);
+        let mut delivered = Ok(());
+        for input in inputs.drain(..) {
+            delivered = deliver_one(&self.connection, &self.visit, input).await;
+            if delivered.is_err() {
+                break;
+            }
+        }
+        self.connection.paused.store(false, Ordering::Release);
+        delivered
     }
 
     fn read(&mut self, inputs: &mut Vec<Input>) -> Read {
@@ -122,8 +133,11 @@ impl Socket {
     /// Turns bytes into inputs. Returns why the connection ends, when it does.
     fn decode(&mut self, mut bytes: &[u8], inputs: &mut Vec<Input>) -> Option<String> {
         let count = bytes.len() as u64;
+        let mut completed = false;
         loop {
-            match self.decoder.decode(&mut bytes) {
+            let decoded = self.decoder.decode(&mut bytes);
+            completed |= matches!(decoded, Ok(Some(_)));
+            match decoded {
                 Ok(None) => break,
                 Ok(Some(Message::Binary(payload))) => self.session.receive(Frame::Binary(payload), inputs),
                 Ok(Some(Message::Text(payload))) => self.session.receive(Frame::Text(payload), inputs),
@@ -139,6 +153,9 @@ impl Socket {
         let now_ms = self.clock.now_ms();
         let incomplete = !self.decoder.is_idle();
         let since = &self.connection.incomplete_since_ms;
+        if completed {
+            since.store(0, Ordering::Release);
+        }
         match (incomplete, since.load(Ordering::Acquire)) {
             (true, 0) => {
                 self.connection.incomplete_bytes.store(count, Ordering::Release);
@@ -169,6 +186,46 @@ impl Socket {
         };
         self.connection.close(&closing);
         error.to_string()
+    }
+}
+
+impl Drop for Socket {
+    /// Also when a bug ends the task: the room must not keep a member that nobody speaks for.
+    fn drop(&mut self) {
+        if !self.left {
+            self.visit.leave_at_once(self.member);
+        }
+    }
+}
+
+/// Puts one input into the mailbox, and lets the outbox drain while that has to wait. One question is answered before the next is asked: a small frame
+/// of questions would otherwise make any number of large answers.
+async fn deliver_one(connection: &Connection, visit: &Visit, input: Input) -> Result<(), Gone> {
+    if input.wants_answer() {
+        loop {
+            let condition = connection.outbox.condition();
+            if condition.ending || !condition.paused && connection.unanswered.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            tokio::select! {
+                () = connection.outbox.attention.notified() => {}
+                () = visit.closed() => return Err(Gone),
+                _ = connection.outbox.stream().writable(), if condition.stalled => connection.outbox.flush(),
+            }
+        }
+        connection.unanswered.fetch_add(1, Ordering::AcqRel);
+    }
+    let reserved = visit.reserve(input_bytes(&input));
+    tokio::pin!(reserved);
+    loop {
+        tokio::select! {
+            place = &mut reserved => {
+                place?.put(input);
+                return Ok(());
+            }
+            () = connection.outbox.attention.notified() => {}
+            _ = connection.outbox.stream().writable(), if connection.outbox.is_stalled() => connection.outbox.flush(),
+        }
     }
 }
 
@@ -223,11 +280,13 @@ impl Allowance {
     }
 
     /// Waits until there is something to read and it may be read.
-    async fn readable(&mut self, stream: &tokio::net::TcpStream) -> std::io::Result<()> {
+    async fn readable(&mut self, connection: &Connection) -> std::io::Result<()> {
         if self.left == 0 {
+            connection.paused.store(true, Ordering::Release);
             tokio::time::sleep_until(self.renewed + Duration::from_secs(1)).await;
+            connection.paused.store(false, Ordering::Release);
         }
-        stream.readable().await?;
+        connection.outbox.stream().readable().await?;
         if self.left < self.bytes_per_s && self.renewed.elapsed() >= Duration::from_secs(1) {
             (self.left, self.renewed) = (self.bytes_per_s, Instant::now());
         }

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Kind prefix of a room's key in the store: documents share one namespace over all dialects.
 const DOCUMENT: &str = "doc/";
@@ -43,9 +45,17 @@ impl Entrance {
             )
             .await;
         };
-        let deadline = Duration::from_millis(self.config.handshake_ms);
-        match tokio::time::timeout(deadline, read_head(&mut stream)).await {
-            Ok(Ok(Some((head, early)))) => self.answer(stream, head, early, accepted).await,
+        let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
+        let mut shutdown = self.rooms.shared.shutdown.subscribe();
+        let head = tokio::select! {
+            head = tokio::time::timeout_at(deadline, read_head(&mut stream)) => head,
+            () = stopping(&mut shutdown) => {
+                let unavailable = unavailable_response(Unavailable::ShuttingDown);
+                return refuse(&mut stream, &unavailable).await;
+            }
+        };
+        match head {
+            Ok(Ok(Some((head, early)))) => self.answer(stream, head, early, accepted, deadline).await,
             Ok(Ok(None)) => {
                 tracing::debug!(action = "http.abandoned", "connection ended before its request was complete");
             }
@@ -57,13 +67,20 @@ impl Entrance {
         }
     }
 
-    async fn answer(&self, mut stream: TcpStream, head: RequestHead, early: Vec<u8>, accepted: Accepted) {
+    async fn answer(
+        &self,
+        mut stream: TcpStream,
+        head: RequestHead,
+        early: Vec<u8>,
+        accepted: Accepted,
+        deadline: Instant,
+    ) {
         if !head.is_upgrade() {
             let response = respond(&head.method, head.path(), self.clock, || self.health());
             return refuse(&mut stream, &response).await;
         }
         match self.admit(&head) {
-            Ok(room) => self.enter(stream, head, early, room, accepted).await,
+            Ok(room) => self.enter(stream, head, early, room, accepted, deadline).await,
             Err(response) => {
                 tracing::debug!(action = "http.refused", target = redact_query(&head.target), "upgrade refused");
                 refuse(&mut stream, &response).await;
@@ -94,17 +111,34 @@ impl Entrance {
         origin.is_none_or(|origin| allowed.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin)))
     }
 
-    async fn enter(&self, mut stream: TcpStream, head: RequestHead, early: Vec<u8>, room: String, accepted: Accepted) {
+    async fn enter(
+        &self,
+        mut stream: TcpStream,
+        head: RequestHead,
+        early: Vec<u8>,
+        room: String,
+        accepted: Accepted,
+        deadline: Instant,
+    ) {
         let dialect = if self.config.y_websocket.echo { dialect::Y_WEBSOCKET } else { dialect::Y_WEBSOCKET_SILENT };
         let admission = match self.gate.admit(&head, &room) {
             Ok(admission) => admission,
             Err(closing) => return say_farewell(stream, &head, dialect, &closing).await,
         };
-        let visit = match self.rooms.enter(&format!("{DOCUMENT}{room}").into()).await {
-            Ok(visit) => visit,
-            Err(unavailable) => return refuse(&mut stream, &unavailable_response(unavailable)).await,
+        let key = format!("{DOCUMENT}{room}").into();
+        let visit = match tokio::time::timeout_at(deadline, self.rooms.enter(&key)).await {
+            Ok(Ok(visit)) => visit,
+            Ok(Err(unavailable)) => return refuse(&mut stream, &unavailable_response(unavailable)).await,
+            Err(_) => {
+                return refuse(
+                    &mut stream,
+                    &error_response(503, "the room takes long to load; try again later", Some(5)),
+                )
+                .await;
+            }
         };
-        if stream.write_all(&accept_response(&head, head.subprotocols().next())).await.is_err() {
+        let hello = accept_response(&head, head.subprotocols().next());
+        if !matches!(tokio::time::timeout_at(deadline, stream.write_all(&hello)).await, Ok(Ok(()))) {
             tracing::debug!(action = "http.abandoned", "client left during the handshake");
             return;
         }
@@ -123,6 +157,7 @@ impl Entrance {
             decoder: Decoder::new(self.config.limits.frame_bytes_max as usize),
             clock: self.clock,
             allowance: Allowance::new(self.config.limits.bytes_per_s),
+            left: false,
         };
         let reason = socket.run(admission, early).await;
         tracing::info!(action = "ws.disconnect", connectionId = connection.id, userId = %user, room = %Printable(&room), reason = %Printable(&reason));
@@ -133,6 +168,12 @@ impl Entrance {
         let ready = !*self.rooms.shared.shutdown.borrow();
         Health { connections: self.connections.count(), rooms: self.rooms.count(), ready }
     }
+}
+
+/// Done when the server stops.
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone altogether.
+    let _ = shutdown.wait_for(|stopping| *stopping).await;
 }
 
 fn unavailable_response(unavailable: Unavailable) -> Vec<u8> {

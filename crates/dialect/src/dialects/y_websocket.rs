@@ -23,6 +23,9 @@ const UPDATE: u8 = 2;
 /// Providers before 3.1 come back 100 ms after an open socket was closed: a refused one is held for so long.
 const REFUSED_DELAY_MS: u64 = 3_000;
 
+/// Messages in one frame: providers put one there, merging proxies a few. Each becomes an input many times its size.
+const MESSAGES_PER_FRAME_MAX: usize = 1_024;
+
 /// An awareness update with nobody in it: resets the provider's silence timer, and means nothing.
 const KEEP_ALIVE: &[u8] = &[AWARENESS, 1, 0];
 
@@ -94,6 +97,11 @@ fn denied(reason: &str) -> Vec<u8> {
     message(&[AUTH, 0], reason.as_bytes())
 }
 
+/// A payload without a copy, unless that would keep a much larger frame in memory.
+fn part_of(frame: &Bytes, payload: &[u8]) -> Bytes {
+    if payload.len() * 2 < frame.len() { Bytes::copy_from_slice(payload) } else { frame.slice_ref(payload) }
+}
+
 struct YWebsocketSession {
     member: MemberId,
     limits: MessageLimits,
@@ -108,7 +116,12 @@ impl Session for YWebsocketSession {
     fn receive(&mut self, frame: Frame, inputs: &mut Vec<Input>) {
         let Frame::Binary(bytes) = frame else { return };
         let mut reader = Reader::new(&bytes);
+        let enough = inputs.len() + MESSAGES_PER_FRAME_MAX;
         while !reader.is_empty() {
+            if inputs.len() == enough {
+                inputs.push(Input::Malformed(self.member));
+                return;
+            }
             match self.message(&bytes, &mut reader) {
                 Ok(Some(input)) => inputs.push(input),
                 Ok(None) => return,
@@ -127,7 +140,7 @@ impl YWebsocketSession {
         match reader.var_uint()? {
             kind if kind == u64::from(SYNC) => self.sync(frame, reader),
             kind if kind == u64::from(AWARENESS) => {
-                Ok(Some(Input::Awareness(self.member, frame.slice_ref(reader.var_bytes()?))))
+                Ok(Some(Input::Awareness(self.member, part_of(frame, reader.var_bytes()?))))
             }
             kind if kind == u64::from(QUERY_AWARENESS) => {
                 Ok(Some(Input::QueryAwareness { member: self.member, always: true }))
@@ -145,7 +158,7 @@ impl YWebsocketSession {
         let input = if step == u64::from(STEP_1) {
             StateVector::decode(payload, &self.limits).map(|known| Input::Sync(self.member, known))
         } else {
-            let update = Update::validate(frame.slice_ref(payload), &self.limits);
+            let update = Update::validate(part_of(frame, payload), &self.limits);
             update.map(|update| Input::Update { member: self.member, author: None, update })
         };
         Ok(Some(input.unwrap_or_else(|invalid| match invalid {

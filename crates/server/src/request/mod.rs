@@ -10,7 +10,7 @@ use std::fmt;
 
 pub use handshake::{accept_response, check_upgrade};
 pub(crate) use response::json_string;
-pub use response::{error_response, text_response};
+pub use response::{error_response, json_response, text_response};
 pub use target::{RoomNameError, percent_decode, y_websocket_room};
 
 /// Bytes of a request head. Browsers send 1 to 2 KiB; cookies and a JWT in the URL make it 8. Above that, headers are an attack

@@ -24,6 +24,11 @@ pub fn text_response(status: u16, body: &str) -> Vec<u8> {
     response(status, "text/plain; charset=utf-8", "", body)
 }
 
+/// A response with a JSON body.
+pub fn json_response(status: u16, body: &str) -> Vec<u8> {
+    response(status, "application/json", "", body)
+}
+
 fn response(status: u16, content_type: &str, headers: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: {}close\r\n{headers}\r\n{body}",

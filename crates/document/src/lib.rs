@@ -10,6 +10,7 @@ mod encode;
 mod json;
 pub mod lib0;
 mod limits;
+mod parents;
 mod parked;
 mod ranges;
 mod structs;

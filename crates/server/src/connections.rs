@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::outbox::Outbox;
 use crate::websocket::{Opcode, encode_frame, ping_frame};
 use dialect::Dialect;
-use room::Closing;
+use room::{Author, Closing};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,8 @@ const SWEEP_MS: u64 = 500;
 pub(crate) struct Connection {
     /// As it stands in the log.
     pub(crate) id: String,
+    /// Who it is, for the log.
+    pub(crate) user: Author,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) outbox: Outbox,
     /// When something was sent to it last, as far as the sweep has seen.
@@ -56,10 +58,11 @@ pub(crate) struct Liveness {
 }
 
 impl Connection {
-    pub(crate) fn new(id: String, dialect: &'static dyn Dialect, outbox: Outbox, now_ms: u64) -> Self {
+    pub(crate) fn new(id: String, user: Author, dialect: &'static dyn Dialect, outbox: Outbox, now_ms: u64) -> Self {
         let liveness = Liveness { said_ms: now_ms, pinged_ms: now_ms, ..Liveness::default() };
         Self {
             id,
+            user,
             dialect,
             outbox,
             liveness: Mutex::new(liveness),

@@ -338,9 +338,10 @@ impl RoomTask {
         self.published = true;
         if let Event::Update(bytes) = event {
             let author = except.and_then(|member| self.members.get(&member));
-            let (connection, room) =
-                (author.map(|connection| &*connection.id), crate::logging::Printable(&self.handle.key));
-            tracing::debug!(action = "yjs.update", connectionId = connection, %room, clientCount = self.members.len(), updateSize = bytes.len());
+            let (connection, user) = author.map(|author| (&*author.id, &*author.user)).unzip();
+            let room = crate::logging::Printable(&self.handle.key);
+            let (clients, size) = (self.members.len(), bytes.len());
+            tracing::debug!(action = "yjs.update", connectionId = connection, fromUserId = user, %room, clientCount = clients, updateSize = size);
         }
         for voice in &self.voices {
             if let Some(payload) = voice.dialect.encode(event) {

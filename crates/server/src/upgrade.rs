@@ -144,9 +144,9 @@ impl Entrance {
         }
         let id = format!("ws_{}_{:08x}", self.clock.now_ms(), fastrand::u32(..));
         let outbox = Outbox::new(stream, self.config.limits.private_bytes_max as usize);
-        let connection = Arc::new(Connection::new(id, dialect, outbox, self.clock.now_ms()));
-        let entered = self.connections.enter(connection.clone());
         let user = admission.author.clone();
+        let connection = Arc::new(Connection::new(id, user.clone(), dialect, outbox, self.clock.now_ms()));
+        let entered = self.connections.enter(connection.clone());
         tracing::info!(action = "ws.connect", connectionId = connection.id, userId = %user, room = %Printable(&room), dialect = dialect.name());
         let member = self.rooms.next_member();
         let socket = Socket {

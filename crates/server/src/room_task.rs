@@ -22,8 +22,8 @@ use tokio::time::Instant;
 const BATCH_MAX: usize = 256;
 /// Presence is swept this often while there is any.
 const TICK: Duration = Duration::from_secs(2);
-/// An empty room that somebody is on the way to is asked about again after this time.
-const UNLOAD_AFTER_MIN: Duration = Duration::from_millis(50);
+/// An empty room that somebody is on the way to or still leaving is asked about again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 struct RoomTask {
     rooms: Arc<Rooms>,
@@ -188,12 +188,12 @@ impl RoomTask {
     async fn work(&mut self, inbox: &mut mpsc::Receiver<ToRoom>) -> End {
         let mut shutdown = self.rooms.shared.shutdown.subscribe();
         let mut batch = Vec::new();
-        let unload_after = Duration::from_millis(self.rooms.shared.config.unload_after_ms).max(UNLOAD_AFTER_MIN);
+        let unload_after = Duration::from_millis(self.rooms.shared.config.unload_after_ms);
         let mut next_tick = Instant::now() + TICK;
-        let mut empty_since = Some(Instant::now());
+        let (mut empty_since, mut ask_again_at) = (Some(Instant::now()), Instant::now());
         loop {
-            let idle = empty_since.is_some() && self.room.head() == self.durable.offset() && self.compacting.is_none();
-            let unload_at = empty_since.map(|since| since + unload_after);
+            let unload_at = empty_since.map(|since| ask_again_at.max(since + unload_after));
+            let idle = unload_at.is_some() && self.room.head() == self.durable.offset() && self.compacting.is_none();
             tokio::select! {
                 Ok(_) = shutdown.wait_for(|stopping| *stopping) => return End::ShutDown,
                 () = changed(&self.durable, self.room.durable_offset(), self.failures) => {}
@@ -203,12 +203,13 @@ impl RoomTask {
                     }
                 }
                 () = tokio::time::sleep_until(next_tick), if self.room.wants_ticks() => {}
+                () = self.handle.vacated() => ask_again_at = Instant::now(),
                 done = compacted(&mut self.compacting) => self.compacted(done),
                 () = tokio::time::sleep_until(unload_at.unwrap_or(next_tick)), if idle => {
                     if self.rooms.retire(&self.handle) {
                         return End::Unused;
                     }
-                    empty_since = Some(Instant::now());
+                    ask_again_at = Instant::now() + ASK_AGAIN;
                 }
             }
             if self.room.wants_ticks() && next_tick <= Instant::now() {

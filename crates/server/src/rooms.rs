@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{RoomKey, Store};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Inputs that wait for a room: beyond it, sockets wait.
 const MAILBOX_INPUTS_MAX: usize = 512;
@@ -84,9 +84,16 @@ pub(crate) struct Handle {
     end: OnceLock<Closing>,
     /// Connections that hold it, in the room or on their way. Changed under the table's lock only.
     visitors: AtomicU64,
+    /// The last of them has gone.
+    vacated: Notify,
 }
 
 impl Handle {
+    /// Done when the last visitor has gone, once for each time.
+    pub(crate) async fn vacated(&self) {
+        self.vacated.notified().await;
+    }
+
     /// Leaves a word for those that the room's task does not know.
     pub(crate) fn ends_with(&self, closing: &Closing) {
         // The first reason counts.
@@ -165,6 +172,7 @@ impl Rooms {
             ready,
             end: OnceLock::new(),
             visitors: AtomicU64::new(0),
+            vacated: Notify::new(),
         });
         self.shared.running.send_modify(|running| *running += 1);
         tokio::spawn(room_task::run(self.clone(), handle.clone(), inbox, loading));
@@ -305,7 +313,9 @@ impl Place<'_> {
 impl Drop for Visit {
     fn drop(&mut self) {
         let _table = self.rooms.lock();
-        self.handle.visitors.fetch_sub(1, Ordering::Relaxed);
+        if self.handle.visitors.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.handle.vacated.notify_one();
+        }
     }
 }
 

@@ -49,7 +49,12 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)
     })?;
-    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !in_order {
+        // Perhaps a disk does not answer. The runtime would wait for it for ever.
+        runtime.shutdown_background();
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn cannot_listen(config: &server::config::Config, error: &std::io::Error) -> String {

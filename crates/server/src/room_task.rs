@@ -31,8 +31,6 @@ struct RoomTask {
     room: Room,
     epoch: u64,
     durable: Arc<Durable>,
-    /// Failures of the store that were seen.
-    failures: u64,
     /// Content may be shown when it is durable, not already when it is written.
     strict: bool,
     /// Up to here the log has it.
@@ -50,7 +48,8 @@ struct RoomTask {
     log_bytes: u64,
     snapshot_bytes: u64,
     compacting: Option<tokio::sync::oneshot::Receiver<Option<u64>>>,
-    healthy: bool,
+    /// Durable up to here when it was loaded. When that grows, storage works, and a pause that stands from an earlier failure is lifted.
+    unproven: Option<u64>,
 }
 
 /// How the room speaks to the members of one dialect.
@@ -141,7 +140,7 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
         handle: handle.clone(),
         room,
         epoch: opened.epoch,
-        failures: opened.durable.failures(),
+        unproven: Some(opened.durable.offset()),
         durable: opened.durable,
         strict: rooms.shared.config.durability == crate::config::Durability::Strict,
         written: opened.head,
@@ -155,8 +154,6 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
         log_bytes,
         snapshot_bytes: opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64),
         compacting: None,
-        // Until the first write has worked: a pause that stands from an earlier failure is lifted then.
-        healthy: false,
     })
 }
 
@@ -196,7 +193,7 @@ impl RoomTask {
             let idle = unload_at.is_some() && self.room.head() == self.durable.offset() && self.compacting.is_none();
             tokio::select! {
                 Ok(_) = shutdown.wait_for(|stopping| *stopping) => return End::ShutDown,
-                () = changed(&self.durable, self.room.durable_offset(), self.failures) => {}
+                () = changed(&self.durable, self.room.durable_offset()) => {}
                 taken = inbox.recv_many(&mut batch, BATCH_MAX), if !self.room.is_congested() => {
                     if taken == 0 {
                         return End::Unused;
@@ -225,7 +222,8 @@ impl RoomTask {
 
     /// One batch: handle all, write once, tell everybody once.
     fn take(&mut self, batch: &mut Vec<ToRoom>) -> Result<(), String> {
-        if self.durable.failures() != self.failures {
+        // Counted from the opening on: one that came while the room was loaded counts too.
+        if self.durable.failures() > 0 {
             batch.drain(..).for_each(|message| self.note_arrival(&message));
             return Err("a sync failed".to_owned());
         }
@@ -250,6 +248,9 @@ impl RoomTask {
         self.write().map_err(|error| error.to_string())?;
         // After the write, so that a change that is durable as soon as it is written is acknowledged in its own batch.
         self.handle_input(Input::Durable(self.durable.offset()));
+        if self.unproven.take_if(|before| self.durable.offset() > *before).is_some() {
+            self.rooms.is_healthy(&self.handle.key);
+        }
         self.perform();
         self.answered();
         self.compact_if_due();
@@ -293,10 +294,6 @@ impl RoomTask {
         self.rooms.shared.store.append(&self.handle.key, at, &changes)?;
         self.written += changes.len() as u64;
         self.log_bytes += changes.iter().map(|change| change.bytes.len() as u64).sum::<u64>();
-        if !self.healthy {
-            self.healthy = true;
-            self.rooms.is_healthy(&self.handle.key);
-        }
         Ok(())
     }
 
@@ -487,10 +484,10 @@ fn shows_content(effect: &Effect) -> bool {
 }
 
 /// Waits until the store has news for the room.
-async fn changed(durable: &Durable, offset: u64, failures: u64) {
+async fn changed(durable: &Durable, offset: u64) {
     std::future::poll_fn(|context| {
         durable.wake(context.waker());
-        if durable.offset() > offset || durable.failures() != failures {
+        if durable.offset() > offset || durable.failures() > 0 {
             std::task::Poll::Ready(())
         } else {
             std::task::Poll::Pending

@@ -218,7 +218,7 @@ impl Rooms {
         self.lock().pauses.contains_key(key)
     }
 
-    /// Writing to the room has worked.
+    /// Changes of the room have become durable.
     pub(crate) fn is_healthy(&self, key: &RoomKey) {
         self.lock().pauses.remove(key);
     }

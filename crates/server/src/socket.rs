@@ -10,6 +10,7 @@ use crate::rooms::{Gone, ToRoom, Visit, input_bytes};
 use crate::websocket::{DecodeError, Decoder, Message, pong_frame};
 use dialect::{Frame, Session};
 use room::{Closing, Input, MemberId};
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -122,7 +123,8 @@ impl Socket {
     }
 
     fn read(&mut self, inputs: &mut Vec<Input>) -> Read {
-        READ_BUFFER.with_borrow_mut(|buffer| match self.connection.outbox.stream().try_read(buffer) {
+        let most = self.allowance.most_bytes();
+        READ_BUFFER.with_borrow_mut(|buffer| match self.connection.outbox.stream().try_read(&mut buffer[..most]) {
             Ok(0) => Read::Ended("connection closed without a close frame".to_owned()),
             Ok(count) => self.decode(&buffer[..count], inputs).map_or(Read::Bytes(count), Read::Ended),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Read::Nothing,
@@ -245,6 +247,8 @@ async fn finish(outbox: &Outbox) {
         }
     });
     if said.await.is_ok() {
+        // The server ends the connection; the client sees that at once.
+        let _ = SockRef::from(outbox.stream()).shutdown(std::net::Shutdown::Write);
         // Unread bytes would turn our close into a reset, and the client might never see the reason.
         let _ = tokio::time::timeout_at(until, drain(outbox.stream())).await;
     }
@@ -273,6 +277,11 @@ pub(crate) struct Allowance {
 impl Allowance {
     pub(crate) fn new(bytes_per_s: u64) -> Self {
         Self { bytes_per_s, left: bytes_per_s, renewed: Instant::now() }
+    }
+
+    /// Bytes that one read may bring.
+    fn most_bytes(&self) -> usize {
+        self.left.clamp(1, READ_BYTES as u64) as usize
     }
 
     fn spend(&mut self, bytes: usize) {

@@ -26,6 +26,9 @@ use tokio::time::Instant;
 /// Kind prefix of a room's key in the store: documents share one namespace over all dialects.
 const DOCUMENT: &str = "doc/";
 
+/// How long a request may take to arrive when the server stops.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+
 /// What all connections share.
 pub(crate) struct Entrance {
     pub(crate) rooms: Arc<Rooms>,
@@ -49,7 +52,7 @@ impl Entrance {
         let mut shutdown = self.rooms.shared.shutdown.subscribe();
         let head = tokio::select! {
             head = tokio::time::timeout_at(deadline, read_head(&mut stream)) => head,
-            () = stopping(&mut shutdown) => {
+            () = stopped(&mut shutdown) => {
                 let unavailable = unavailable_response(Unavailable::ShuttingDown);
                 return refuse(&mut stream, &unavailable).await;
             }
@@ -170,10 +173,11 @@ impl Entrance {
     }
 }
 
-/// Done when the server stops.
-async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+/// Done a moment after the server was told to stop: time enough for a request that is on its way, and an idle connection delays nothing.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
     let _ = shutdown.wait_for(|stopping| *stopping).await;
+    tokio::time::sleep(LAST_REQUEST).await;
 }
 
 fn unavailable_response(unavailable: Unavailable) -> Vec<u8> {

@@ -1,0 +1,100 @@
+//! What plain HTTP gets on the same port, and paths that are no rooms.
+
+use crate::provider::Provider;
+use crate::world::{Running, config, memory};
+use testkit::client::{Client, Response, request};
+
+async fn ask(server: &Running, method: &str, path: &str) -> Response {
+    request(server.address, format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_has_what_every_reader_looks_for() {
+    let server = Running::start(config(), memory()).await;
+    let _members = (
+        Provider::enter(server.address, "/a", 1).await,
+        Provider::enter(server.address, "/a", 2).await,
+        Provider::enter(server.address, "/b", 3).await,
+    );
+    for (path, word) in [("/health", "healthy"), ("/api/health", "ok")] {
+        let health = ask(&server, "GET", path).await;
+        assert_eq!((health.status, health.header("content-type")), (200, Some("application/json")));
+        assert_eq!(health.header("content-length"), Some(health.body.len().to_string().as_str()));
+        let start = format!("{{\"status\":\"{word}\",\"timestamp\":\"2");
+        let end = format!(
+            "Z\",\"version\":\"{}\",\"websocket\":{{\"connections\":3,\"rooms\":2}}}}",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert!(health.body.starts_with(&start) && health.body.ends_with(&end), "{}", health.body);
+        let head = ask(&server, "HEAD", path).await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+        assert_eq!(head.header("content-length"), health.header("content-length"));
+    }
+    let ready = ask(&server, "GET", "/ready").await;
+    assert_eq!((ready.status, ready.body.as_str()), (200, "{\"ok\":true}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_get_is_okay_and_other_methods_are_not() {
+    let server = Running::start(config(), memory()).await;
+    for path in ["/", "/any/room", "/y/room?token=x", "/ws", "/sync"] {
+        let okay = ask(&server, "GET", path).await;
+        assert_eq!((okay.status, okay.body.as_str()), (200, "okay"), "{path}");
+        assert!(okay.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{path}");
+        assert_eq!(ask(&server, "HEAD", path).await.body, "", "{path}");
+        let post = ask(&server, "POST", path).await;
+        assert_eq!((post.status, post.header("allow")), (405, Some("get")), "{path}");
+    }
+    for path in ["/api/nothing", "/_concord/nothing"] {
+        assert_eq!(ask(&server, "GET", path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrades_of_dialects_that_are_not_here_say_so() {
+    let server = Running::start(config(), memory()).await;
+    let cases = [
+        ("/", 501, "hocuspocus"),
+        ("/hocuspocus", 501, "hocuspocus"),
+        ("/ws", 501, "json-yjs"),
+        ("/ws/document/7", 501, "sessions"),
+        ("/ws/updates", 501, "Not implemented yet"),
+        ("/ws/other", 404, "nothing"),
+        ("/sync", 501, "notes"),
+        ("/websocket", 501, "room-db"),
+        ("/__ws/connect", 501, "room-db"),
+        ("/d/doc/ws/doc", 501, "y-sweet"),
+        ("/api/rooms", 404, "nothing"),
+        ("/health", 404, "nothing"),
+        ("/_concord/status", 404, "nothing"),
+    ];
+    for (path, status, words) in cases {
+        let refusal = Client::connect_with(server.address, path, "").await.expect_err(path);
+        assert_eq!(refusal.status, status, "{path}");
+        assert!(refusal.body.contains(words), "{path}: {}", refusal.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_requests_get_their_status() {
+    let server = Running::start(config(), memory()).await;
+    let upgrade = testkit::client::upgrade_request("/r", "");
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
+    let long_header = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(17 << 10));
+    let cases: &[(&str, Vec<u8>, u16)] = &[
+        ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec(), 400),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 400),
+        ("65 headers", many_headers.into(), 431),
+        ("17 KiB of cookies", long_header.into(), 431),
+        ("version 8", upgrade.replace("Version: 13", "Version: 8").into(), 426),
+        ("no key", upgrade.replace("dGhlIHNhbXBsZSBub25jZQ==", "").into(), 400),
+        ("POST", upgrade.replace("GET ", "POST ").into(), 405),
+        ("no connection header", upgrade.replace("Connection: Upgrade\r\n", "").into(), 400),
+        ("subprotocol that is not ASCII", upgrade.replace("Host:", "Sec-WebSocket-Protocol: ä\r\nHost:").into(), 400),
+    ];
+    for (name, bytes, status) in cases {
+        let response = request(server.address, bytes).await;
+        assert_eq!(response.status, *status, "{name}");
+        assert!(response.body.starts_with("{\"error\":\""), "{name}: {}", response.body);
+    }
+}

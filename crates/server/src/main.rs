@@ -44,7 +44,8 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(8).enable_all().build()?;
     let in_order = runtime.block_on(async {
         let server = Server::bind(config.clone(), store).map_err(|error| cannot_listen(config, &error))?;
-        tracing::info!(action = "server.start", listen = %server.address()?, data = %config.data.display(), "ready");
+        let dialects = dialect::ALL.map(|dialect| dialect.name()).join(", ");
+        tracing::info!(action = "server.start", listen = %server.address()?, data = %config.data.display(), dialects, "ready");
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)

@@ -167,7 +167,7 @@ fn report_damage(key: &str, opened: &Opened) {
 pub(crate) fn room_limits(limits: &crate::config::Limits) -> room::Limits {
     let defaults = room::Limits::default();
     room::Limits {
-        message: message_limits(limits),
+        message: MessageLimits { update_bytes_max: limits.update_bytes_max as usize, ..defaults.message },
         document: RoomLimits {
             room_bytes_max: limits.room_bytes_max as usize,
             parked_bytes_max: limits.parked_bytes_max as usize,
@@ -175,10 +175,6 @@ pub(crate) fn room_limits(limits: &crate::config::Limits) -> room::Limits {
         },
         ..defaults
     }
-}
-
-pub(crate) fn message_limits(limits: &crate::config::Limits) -> MessageLimits {
-    MessageLimits { update_bytes_max: limits.update_bytes_max as usize, ..MessageLimits::default() }
 }
 
 impl RoomTask {

@@ -153,7 +153,7 @@ impl Entrance {
         tracing::info!(action = "ws.connect", connectionId = connection.id, userId = %user, room = %Printable(&room), dialect = dialect.name());
         let member = self.rooms.next_member();
         let socket = Socket {
-            session: dialect.session(member, crate::room_task::message_limits(&self.config.limits)),
+            session: dialect.session(member, crate::room_task::room_limits(&self.config.limits).message),
             connection: connection.clone(),
             visit,
             member,

@@ -98,26 +98,6 @@ async fn who_takes_no_byte_for_too_long_is_closed_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_slowly_but_reads_stays() {
-    let mut config = small_ring();
-    config.slow_consumer_ms = 300;
-    let server = Running::start(config, memory()).await;
-    let mut slow = Provider::on(Client::connect_narrow(server.address, "/r").await, 1).await;
-    let mut writer = Provider::enter(server.address, "/r", 2).await;
-    let text = "x".repeat(EDIT_BYTES);
-    let began = std::time::Instant::now();
-    // Far more is written than the slow one takes: it takes one message for every five.
-    while began.elapsed() < std::time::Duration::from_secs(2) {
-        for _ in 0..5 {
-            writer.write_and_save(&text).await;
-        }
-        slow.hear().await;
-    }
-    slow.until_shown(2, writer.writer.clock).await;
-    assert_eq!(slow.content(), writer.content());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_without_reading_is_not_read_and_gets_every_answer_in_the_end() {
     let mut config = config();
     config.limits.private_bytes_max = 4 << 10;

@@ -70,9 +70,12 @@ pub enum Input {
 }
 
 impl Input {
-    /// True for questions: their answers may be any number of times as large.
-    pub fn wants_answer(&self) -> bool {
-        matches!(self, Self::Ask(_) | Self::Sync(..) | Self::QueryAwareness { .. })
+    /// Who asks, when this is a question: its answer may be any number of times as large.
+    pub fn asker(&self) -> Option<MemberId> {
+        match self {
+            Self::Ask(member) | Self::Sync(member, _) | Self::QueryAwareness { member, .. } => Some(*member),
+            _ => None,
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Room {
         self.document.bytes()
     }
 
-    /// True while too much waits for the disk: give it nothing but `Durable`, `Leave` and `Tick` then.
+    /// True while too much waits for the disk: give it nothing from members then, so that they wait as well.
     pub fn is_congested(&self) -> bool {
         self.unacknowledged_bytes > self.limits.unacknowledged_bytes_max
     }

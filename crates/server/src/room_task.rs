@@ -273,9 +273,7 @@ impl RoomTask {
     }
 
     fn handle_input(&mut self, input: Input) {
-        if let Input::Ask(member) | Input::Sync(member, _) | Input::QueryAwareness { member, .. } = input {
-            self.asked.push(member);
-        }
+        self.asked.extend(input.asker());
         let now_ms = self.rooms.shared.clock.now_ms();
         self.room.handle(input, now_ms, &mut self.effects);
     }
@@ -300,13 +298,16 @@ impl RoomTask {
             self.carry_out(effect);
         }
         let needs = self.room.head();
-        for effect in std::mem::take(&mut self.effects) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             if needs > safe && shows_content(&effect) {
                 self.held.push_back((needs, effect));
             } else {
                 self.carry_out(effect);
             }
         }
+        // Given back for its memory: the next batch needs as much.
+        self.effects = effects;
         self.flush();
     }
 

@@ -54,7 +54,7 @@ impl Socket {
         let (connection, member) = (self.connection.clone(), self.member);
         let mut opening = Vec::new();
         self.session.open(&mut opening);
-        connection.unanswered.store(opening.iter().filter(|input| input.wants_answer()).count(), Ordering::Release);
+        connection.unanswered.store(opening.iter().filter_map(Input::asker).count(), Ordering::Release);
         let join = ToRoom::Join { connection: connection.clone(), member, author, access, trusts_all, opening };
         let served = match self.visit.deliver(join).await {
             Ok(()) => self.serve(early).await,
@@ -203,7 +203,7 @@ impl Drop for Socket {
 /// Puts one input into the mailbox, and lets the outbox drain while that has to wait. One question is answered before the next is asked: a small frame
 /// of questions would otherwise make any number of large answers.
 async fn deliver_one(connection: &Connection, visit: &Visit, input: Input) -> Result<(), Gone> {
-    if input.wants_answer() {
+    if input.asker().is_some() {
         loop {
             let condition = connection.outbox.condition();
             if condition.ending || !condition.paused && connection.unanswered.load(Ordering::Acquire) == 0 {

@@ -43,8 +43,8 @@ struct RoomTask {
     /// Members that were told something in this batch, when it was not everybody.
     told: Vec<MemberId>,
     published: bool,
-    /// Members that have asked something; they ask on when the answers are out.
-    asked: Vec<MemberId>,
+    /// Members that have asked something, with the offset that has to be safe before the answer is out; then they ask on.
+    asked: VecDeque<(u64, MemberId)>,
     log_bytes: u64,
     snapshot_bytes: u64,
     compacting: Option<tokio::sync::oneshot::Receiver<Option<u64>>>,
@@ -150,7 +150,7 @@ async fn load(rooms: &Arc<Rooms>, handle: &Arc<Handle>) -> Result<RoomTask, Stri
         effects: Effects::new(),
         told: Vec::new(),
         published: false,
-        asked: Vec::new(),
+        asked: VecDeque::new(),
         log_bytes,
         snapshot_bytes: opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64),
         compacting: None,
@@ -259,12 +259,10 @@ impl RoomTask {
         }
     }
 
-    /// Lets those ask on whose answers are out.
+    /// Lets those ask on whose answers are out. What is safe grows by whole batches, so an answer is not behind its own question.
     fn answered(&mut self) {
-        if !self.held.is_empty() {
-            return;
-        }
-        for member in self.asked.drain(..) {
+        let safe = self.safe();
+        while let Some((_, member)) = self.asked.pop_front_if(|(needs, _)| *needs <= safe) {
             if let Some(connection) = self.members.get(&member) {
                 connection.unanswered.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
                 connection.outbox.attention.notify_one();
@@ -272,10 +270,16 @@ impl RoomTask {
         }
     }
 
+    /// Content accepted before this offset may be shown.
+    fn safe(&self) -> u64 {
+        if self.strict { self.durable.offset() } else { self.written }
+    }
+
     fn handle_input(&mut self, input: Input) {
-        self.asked.extend(input.asker());
+        let asker = input.asker();
         let now_ms = self.rooms.shared.clock.now_ms();
         self.room.handle(input, now_ms, &mut self.effects);
+        self.asked.extend(asker.map(|member| (self.room.head(), member)));
     }
 
     /// Appends what the batch accepted, in one write.
@@ -293,14 +297,14 @@ impl RoomTask {
 
     /// Carries out the effects in order; content that is not safe enough yet is held back, and everything behind it that shows content.
     fn perform(&mut self) {
-        let safe = if self.strict { self.durable.offset() } else { self.written };
+        let safe = self.safe();
         while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
             self.carry_out(effect);
         }
         let needs = self.room.head();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
-            if needs > safe && shows_content(&effect) {
+            if needs > safe && has_to_wait(&effect) {
                 self.held.push_back((needs, effect));
             } else {
                 self.carry_out(effect);
@@ -473,8 +477,10 @@ fn same_bytes(one: &Event, other: &Event) -> bool {
     }
 }
 
-fn shows_content(effect: &Effect) -> bool {
+/// Whether an effect has to wait until what it shows is safe. An acknowledgement has waited: it is only said of what is durable.
+fn has_to_wait(effect: &Effect) -> bool {
     match effect {
+        Effect::Send(_, Event::Saved { .. }) => false,
         Effect::Publish { event, .. } | Effect::Send(_, event) => event.shows_content(),
         _ => false,
     }

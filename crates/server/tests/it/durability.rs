@@ -92,6 +92,38 @@ async fn strict_nobody_sees_a_change_in_any_way_before_it_is_synced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strict_who_comes_to_a_busy_room_waits_for_one_sync_and_not_for_a_quiet_moment() {
+    let disk = FaultyDisk::new();
+    let mut config = config();
+    config.durability = Durability::Strict;
+    let server = Running::start(config, store_on(&disk)).await;
+    let mut author = Provider::enter(server.address, "/r", 1).await;
+    let held = HeldSyncs::of(&disk);
+    author.write("one").await;
+    on_disk(&disk, FaultyDisk::await_held_sync).await;
+    let mut newcomer = Provider::unsynced(Client::connect(server.address, "/r").await, 2);
+    newcomer.hear_until(|said| matches!(said, Said::StateVector(_))).await;
+
+    // By the time that the room has said who is here it has the second change, which the next sync covers.
+    author.write("two").await;
+    author.client.send(&awareness(1, 1, "{}")).await;
+    author.hear_until(|said| matches!(said, Said::Awareness(_))).await;
+    disk.release_held_sync();
+    author.until_shown(1, 3).await;
+    on_disk(&disk, FaultyDisk::await_held_sync).await;
+
+    newcomer.client.send(&step_1(&[0])).await;
+    newcomer.client.send(&awareness(2, 1, "{}")).await;
+    let here = Said::Awareness(vec![(2, 1, "{}".to_owned())]);
+    newcomer.hear_until(|said| *said == here).await;
+
+    drop(held);
+    newcomer.hear_until(|said| matches!(said, Said::Missing(_))).await;
+    assert_eq!(newcomer.shown(1), 6);
+    assert!(server.stop((author, newcomer)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn interval_a_change_is_acknowledged_when_it_is_written() {
     let disk = FaultyDisk::new();
     let mut config = config();

@@ -7,10 +7,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use room::{Limits, Room, Snapshot, Stored};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::time::Duration;
 use store::{Position, RoomKey, Store};
-use tokio::sync::oneshot;
 
 /// How often the log is looked through for segments that nothing needs.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
@@ -21,10 +20,12 @@ pub(crate) struct Compactor {
     jobs: Sender<Job>,
 }
 
-#[derive(Debug)]
+/// Is told the size of the snapshot in bytes, or none when that failed.
+pub(crate) type Done = Box<dyn FnOnce(Option<u64>) + Send>;
+
 struct Job {
     room: RoomKey,
-    done: oneshot::Sender<Option<u64>>,
+    done: Done,
 }
 
 impl Compactor {
@@ -37,12 +38,11 @@ impl Compactor {
         Ok(Self { jobs })
     }
 
-    /// Makes a snapshot of a room; the answer is its size in bytes, or none when that failed.
-    pub(crate) fn compact(&self, room: RoomKey) -> oneshot::Receiver<Option<u64>> {
-        let (done, answer) = oneshot::channel();
-        // When the thread is gone the receiver says so.
-        let _ = self.jobs.send(Job { room, done });
-        answer
+    /// Makes a snapshot of a room.
+    pub(crate) fn compact(&self, room: RoomKey, done: Done) {
+        if let Err(SendError(job)) = self.jobs.send(Job { room, done }) {
+            (job.done)(None);
+        }
     }
 }
 
@@ -51,7 +51,7 @@ fn work(store: &dyn Store, config: &Config, clock: Clock, inbox: &Receiver<Job>)
         match inbox.recv_timeout(TIDY_EVERY) {
             Ok(job) => {
                 let bytes = snapshot_or_log(store, config, &job.room);
-                let _ = job.done.send(bytes);
+                (job.done)(bytes);
             }
             Err(RecvTimeoutError::Timeout) => tidy(store, config, clock),
             Err(RecvTimeoutError::Disconnected) => return,

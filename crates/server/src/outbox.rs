@@ -1,339 +1,469 @@
-//! What one socket has still to send: positions in its rooms' rings, a few private frames, and what a write left unfinished.
+//! What one socket has still to send: a position in its room's ring, a few private frames, and what a write left unfinished.
 //!
-//! The room's task flushes it right after publishing, the socket's task when the kernel takes bytes again; nobody else writes to the stream. Never waits:
-//! a stream that takes no more is marked as stalled. Holds no copies of what the ring has. Encodes nothing.
+//! Flushed by its worker after publishing and when the kernel takes bytes again. Never waits: a stream that takes no more is marked as
+//! stalled. Holds no copies of what the ring has. Encodes nothing.
 
-use crate::ring::{Frames, Ring};
+use crate::ring::Ring;
 use bytes::{Buf, Bytes};
 use room::MemberId;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use std::io::{ErrorKind, IoSlice, Write};
 
-/// Slices of one vectored write: the kernel takes up to 1,024, and more than a few dozen no longer pay.
-const SLICES_MAX: usize = 64;
+/// Slices of one vectored write. The ring's frames lie together, so few are needed; the kernel takes up to 1,024.
+const SLICES_MAX: usize = 32;
+/// Bytes of one write, and of one flush about: other sockets are served in between.
+const WRITE_BYTES_MAX: usize = 256 << 10;
+/// Small private frames are put together in one piece of so many bytes.
+const JOINED_BYTES_MAX: usize = 16 << 10;
 
 /// The sending side of one socket.
-#[derive(Debug)]
-pub(crate) struct Outbox {
-    stream: TcpStream,
-    state: Mutex<State>,
-    /// The stream took less than there was: wait until it is writable.
-    stalled: AtomicBool,
-    /// Something that the socket's task has to see: stalled, lost, ended, or drained again.
-    pub(crate) attention: Notify,
-    /// Bytes that the kernel took so far.
-    taken_bytes: AtomicU64,
-    /// Messages that it took whole. Pings do not count: pages do not see them.
-    said: AtomicU64,
-    private_bytes_max: usize,
-}
-
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct Outbox {
     /// The rest of a frame that was written in part: nothing may come before it.
-    unfinished: Option<Bytes>,
+    unfinished: Bytes,
+    /// `unfinished` counts as private.
+    unfinished_is_private: bool,
+    /// The ring dropped what comes next, and the room has been asked for all of it.
+    lost: bool,
+    stalled: bool,
+    failed: bool,
     /// Frames of the socket itself. Few: the latest pong, a ping, a keep-alive.
-    control: VecDeque<Bytes>,
-    place: Option<Place>,
+    control: Vec<Bytes>,
+    /// Position in the ring: what comes from here on is still to be sent.
+    next: u64,
+    /// Frames for this member alone, each with the ring position before which it leaves.
+    private: VecDeque<Private>,
     private_bytes: usize,
     /// The last frames. Once set, the ring is not drained any more.
     ending: Option<VecDeque<Bytes>>,
-    failed: bool,
-    /// The socket's task stopped reading because of `private_bytes_max`.
-    paused: bool,
+    taken_bytes: u64,
+    said: u64,
 }
 
-/// Where a member stands.
 #[derive(Debug)]
-struct Place {
-    ring: Arc<Ring>,
-    member: MemberId,
-    next: u64,
-    /// The ring dropped what comes next, and the room has been asked for all of it.
-    lost: bool,
-    /// Frames for this member alone, each with the ring position before which it leaves.
-    private: VecDeque<(u64, Bytes)>,
+struct Private {
+    before: u64,
+    bytes: PrivateBytes,
 }
 
-/// What the socket's task finds when it looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Condition {
-    /// Wait for writability, then flush.
-    pub(crate) stalled: bool,
-    /// Too much is unsent: do not read.
-    pub(crate) paused: bool,
-    /// The place was lost, and the room has to be told (said once).
-    pub(crate) lost: bool,
-    /// All has been said: close.
-    pub(crate) finished: bool,
-    /// A last frame is on its way: read no more messages.
-    pub(crate) ending: bool,
+#[derive(Debug)]
+enum PrivateBytes {
+    /// Shared with others who are told the same.
+    Shared(Bytes),
+    /// Small frames of this member alone, one behind the other.
+    Own(Vec<u8>),
+}
+
+impl PrivateBytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes.into(),
+        }
+    }
+}
+
+/// One slice of a write: what it is of, and how long that is.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    source: Source,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Unfinished,
+    Control,
+    Private,
+    /// Frames of the ring up to this position.
+    Ring(u64),
+    Ending,
+}
+
+/// The slices of one write.
+struct Gathered<'a> {
+    slices: [IoSlice<'a>; SLICES_MAX],
+    pieces: [Piece; SLICES_MAX],
+    count: usize,
+    offered: usize,
+}
+
+impl<'a> Gathered<'a> {
+    fn new() -> Self {
+        let nothing = Piece { source: Source::Control, bytes: 0 };
+        Self { slices: [IoSlice::new(&[]); SLICES_MAX], pieces: [nothing; SLICES_MAX], count: 0, offered: 0 }
+    }
+
+    /// Adds a piece, as much of it as one write may take. False: no more.
+    fn add(&mut self, source: Source, bytes: &'a [u8]) -> bool {
+        if self.count == SLICES_MAX || self.offered == WRITE_BYTES_MAX {
+            return false;
+        }
+        let part = &bytes[..bytes.len().min(WRITE_BYTES_MAX - self.offered)];
+        (self.slices[self.count], self.pieces[self.count]) = (IoSlice::new(part), Piece { source, bytes: bytes.len() });
+        self.offered += part.len();
+        self.count += 1;
+        part.len() == bytes.len()
+    }
 }
 
 impl Outbox {
-    pub(crate) fn new(stream: TcpStream, private_bytes_max: usize) -> Self {
-        Self {
-            stream,
-            state: Mutex::default(),
-            stalled: AtomicBool::new(false),
-            attention: Notify::new(),
-            taken_bytes: AtomicU64::new(0),
-            said: AtomicU64::new(0),
-            private_bytes_max,
+    /// Puts the member at this position of the ring: what comes from here on it will get.
+    pub(crate) fn place(&mut self, next: u64) {
+        (self.next, self.lost) = (next, false);
+    }
+
+    /// Adds the response to the request, before which nothing is said.
+    pub(crate) fn greet(&mut self, response: Vec<u8>) {
+        self.unfinished = response.into();
+    }
+
+    /// Adds a frame for this member alone, to leave before position `before` of the ring. Shared bytes are not copied.
+    pub(crate) fn private(&mut self, before: u64, frame: Bytes) {
+        if self.ending.is_none() {
+            self.private_bytes += frame.len();
+            self.private.push_back(Private { before, bytes: PrivateBytes::Shared(frame) });
         }
     }
 
-    /// The stream, for reading and for waiting on it.
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// Bytes that the kernel took so far: who takes none is too slow.
-    pub(crate) fn taken_bytes(&self) -> u64 {
-        self.taken_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Messages that the kernel took whole so far, pings and pongs not counted.
-    pub(crate) fn said(&self) -> u64 {
-        self.said.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled.load(Ordering::Acquire)
-    }
-
-    /// Puts the member at the end of a ring: what comes from here on it will get.
-    pub(crate) fn place(&self, member: MemberId, ring: &Arc<Ring>) {
-        let mut state = self.lock();
-        let next = ring.read().end();
-        match &mut state.place {
-            Some(place) => (place.next, place.lost) = (next, false),
-            none => *none = Some(Place { ring: ring.clone(), member, next, lost: false, private: VecDeque::new() }),
+    /// The same for a small frame, which `write` appends to the bytes it is given.
+    pub(crate) fn private_small(&mut self, before: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.ending.is_some() {
+            return;
+        }
+        let joins = self.private.back().is_some_and(|last| {
+            last.before == before && matches!(&last.bytes, PrivateBytes::Own(bytes) if bytes.len() < JOINED_BYTES_MAX)
+        });
+        if !joins {
+            self.private.push_back(Private { before, bytes: PrivateBytes::Own(Vec::new()) });
+        }
+        if let Some(Private { bytes: PrivateBytes::Own(bytes), .. }) = self.private.back_mut() {
+            let already = bytes.len();
+            write(bytes);
+            self.private_bytes += bytes.len() - already;
         }
     }
 
-    /// Adds a frame for this member alone, behind what the ring has by now.
-    pub(crate) fn private(&self, frame: Bytes) {
-        let mut state = self.lock();
-        let State { place: Some(place), private_bytes, ending: None, .. } = &mut *state else { return };
-        *private_bytes += frame.len();
-        let before = place.ring.read().end();
-        place.private.push_back((before, frame));
-        if state.private_bytes > self.private_bytes_max {
-            state.paused = true;
-            self.attention.notify_one();
-        }
-    }
-
-    /// Adds a frame of the socket itself. `replaces`: one of the same opcode that is still waiting goes.
-    pub(crate) fn control(&self, frame: Bytes) {
-        let mut state = self.lock();
-        if state.ending.is_none() {
-            state.control.retain(|waiting| waiting.first() != frame.first());
-            state.control.push_back(frame);
+    /// Adds a frame of the socket itself. One of the same opcode that is still waiting goes.
+    pub(crate) fn control(&mut self, frame: Bytes) {
+        if self.ending.is_none() {
+            self.control.retain(|waiting| waiting.first() != frame.first());
+            self.control.push(frame);
         }
     }
 
     /// Says the last frames, behind what is private, and nothing more.
-    pub(crate) fn end(&self, frames: impl IntoIterator<Item = Bytes>) {
-        let mut state = self.lock();
-        if state.ending.is_none() {
-            state.ending = Some(frames.into_iter().collect());
+    pub(crate) fn end(&mut self, frames: impl IntoIterator<Item = Bytes>) {
+        if self.ending.is_none() {
+            self.ending = Some(frames.into_iter().collect());
         }
-        self.attention.notify_one();
     }
 
-    /// Writes what the stream takes.
-    pub(crate) fn flush(&self) {
-        self.drain(&mut self.lock());
+    /// The stream takes bytes again.
+    pub(crate) fn is_writable(&mut self) {
+        self.stalled = false;
     }
 
-    /// The same, unless the stream is known to take nothing. Returns the position in the ring that this socket still needs; `u64::MAX`: none.
-    pub(crate) fn flush_unless_stalled(&self) -> u64 {
-        let mut state = self.lock();
-        if !self.is_stalled() {
-            self.drain(&mut state);
-        }
-        state.needs()
-    }
-
-    fn drain(&self, state: &mut State) {
-        let mut stalled = false;
-        while !state.failed {
-            match self.write(state) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    stalled = true;
-                    break;
+    /// Writes what the stream takes. True: there is more, and the stream might take it, but others come first.
+    pub(crate) fn flush(&mut self, stream: &mut impl Write, ring: Option<&Ring>, member: MemberId) -> bool {
+        let mut left = WRITE_BYTES_MAX;
+        while !self.stalled && !self.failed {
+            let gathered = self.gather(ring, member);
+            let (pieces, count, offered) = (gathered.pieces, gathered.count, gathered.offered);
+            if offered == 0 {
+                // Only its own frames, or nothing at all.
+                self.took(&pieces[..count], 0, ring);
+                return false;
+            }
+            if left == 0 {
+                return true;
+            }
+            let written = match &gathered.slices[..count] {
+                [slice] => stream.write(slice),
+                slices => stream.write_vectored(slices),
+            };
+            match written {
+                Ok(0) => self.failed = true,
+                Ok(written) => {
+                    // The kernel's buffer is full; it says so when it has emptied.
+                    self.stalled = written < offered;
+                    left = left.saturating_sub(written);
+                    self.taken_bytes += written as u64;
+                    self.took(&pieces[..count], written, ring);
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.stalled = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => state.failed = true,
+                Err(_) => self.failed = true,
             }
         }
-        let was_paused = state.paused;
-        state.paused = state.private_bytes > self.private_bytes_max;
-        if stalled != self.stalled.swap(stalled, Ordering::AcqRel)
-            || was_paused != state.paused
-            || state.wants_attention()
-        {
-            self.attention.notify_one();
-        }
+        false
     }
 
-    /// How things stand; a lost place is reported once.
-    pub(crate) fn condition(&self) -> Condition {
-        let mut state = self.lock();
-        let lost = state.notice_loss();
-        Condition {
-            stalled: self.is_stalled(),
-            paused: state.paused,
-            lost,
-            finished: state.failed
-                || state.ending.as_ref().is_some_and(VecDeque::is_empty) && state.unfinished.is_none(),
-            ending: state.ending.is_some(),
+    /// The next pieces in the order in which they leave.
+    fn gather<'a>(&'a self, ring: Option<&'a Ring>, member: MemberId) -> Gathered<'a> {
+        let mut gathered = Gathered::new();
+        if !self.unfinished.is_empty() && !gathered.add(Source::Unfinished, &self.unfinished) {
+            return gathered;
         }
-    }
-
-    /// One write: as many frames as fit. 0: there is nothing to write.
-    fn write(&self, state: &mut State) -> std::io::Result<usize> {
-        let ring = state.place.as_ref().filter(|_| state.ending.is_none()).map(|place| place.ring.clone());
-        let frames = ring.as_ref().map(|ring| ring.read());
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = state.pending(frames.as_deref(), &mut slices);
-        if count == 0 {
-            if let (Some(place), Some(frames)) = (&mut state.place, &frames) {
-                place.pass_own(frames);
+        for frame in &self.control {
+            if !gathered.add(Source::Control, frame) {
+                return gathered;
             }
-            return Ok(0);
         }
-        let written = self.stream.try_write_vectored(&slices[..count])?;
-        let said = state.wrote(frames.as_deref(), written);
-        self.said.fetch_add(said, Ordering::Relaxed);
-        self.taken_bytes.fetch_add(written as u64, Ordering::Relaxed);
-        Ok(written)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The next slices in the order in which they leave.
-    fn pending<'a>(&'a self, frames: Option<&'a Frames>, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
-        let front = self.unfinished.iter().chain(&self.control);
-        let middle = self.place.iter().flat_map(|place| place.pending(frames));
-        let last = self.ending.iter().flatten();
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(front.chain(middle).chain(last)) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
-        count
-    }
-
-    /// Takes off what was written, in the same order. Returns how many messages were written to their ends.
-    fn wrote(&mut self, frames: Option<&Frames>, mut written: usize) -> u64 {
-        let mut said = 0;
-        while written > 0 {
-            let Some(mut frame) = self.next(frames) else { break };
-            if written < frame.len() {
-                frame.advance(written);
-                self.unfinished = Some(frame);
-                break;
+        let ring = ring.filter(|ring| self.ending.is_none() && !self.lost && !ring.is_lost(self.next));
+        let mut position = self.next;
+        for frame in &self.private {
+            let from = position;
+            for run in ring.iter().flat_map(|ring| ring.runs(member, from, frame.before)) {
+                if !gathered.add(Source::Ring(run.end), run.bytes) {
+                    return gathered;
+                }
+                position = run.end;
             }
-            written -= frame.len();
-            said += u64::from(!is_ping_or_pong(&frame));
+            if !gathered.add(Source::Private, frame.bytes.as_slice()) {
+                return gathered;
+            }
         }
-        said
+        for run in ring.iter().flat_map(|ring| ring.runs(member, position, u64::MAX)) {
+            if !gathered.add(Source::Ring(run.end), run.bytes) {
+                return gathered;
+            }
+        }
+        for frame in self.ending.iter().flatten() {
+            if !gathered.add(Source::Ending, frame) {
+                return gathered;
+            }
+        }
+        gathered
     }
 
-    fn next(&mut self, frames: Option<&Frames>) -> Option<Bytes> {
-        if let Some(frame) = self.unfinished.take().or_else(|| self.control.pop_front()) {
-            return Some(frame);
+    /// Takes off what was written, piece by piece.
+    fn took(&mut self, pieces: &[Piece], mut written: usize, ring: Option<&Ring>) {
+        for piece in pieces {
+            if written < piece.bytes {
+                if written > 0 {
+                    self.took_part(*piece, written, ring);
+                }
+                return;
+            }
+            written -= piece.bytes;
+            self.said += u64::from(piece.bytes > 0 && !matches!(piece.source, Source::Control));
+            match piece.source {
+                Source::Unfinished => (self.unfinished, self.unfinished_is_private) = (Bytes::new(), false),
+                Source::Control => drop(self.control.remove(0)),
+                Source::Private => drop(self.take_private()),
+                Source::Ring(end) => self.next = end,
+                Source::Ending => drop(self.ending.as_mut().and_then(VecDeque::pop_front)),
+            }
         }
-        if let Some((frame, private)) = self.place.as_mut().and_then(|place| place.take_next(frames)) {
-            self.private_bytes -= if private { frame.len() } else { 0 };
-            return Some(frame);
-        }
-        self.ending.as_mut()?.pop_front()
     }
 
-    fn needs(&self) -> u64 {
-        match &self.place {
-            Some(place) if self.ending.is_none() && !self.failed && !place.lost => place.next,
-            _ => u64::MAX,
-        }
+    fn took_part(&mut self, piece: Piece, written: usize, ring: Option<&Ring>) {
+        let whole = match piece.source {
+            Source::Unfinished => std::mem::take(&mut self.unfinished),
+            Source::Control => self.control.remove(0),
+            Source::Private => {
+                self.unfinished_is_private = true;
+                self.take_private().unwrap_or_default()
+            }
+            Source::Ring(end) => {
+                if let Some(cut) = ring.map(|ring| ring.cut(end, piece.bytes - written)) {
+                    // A copy: a slice would keep all that the ring had at this moment.
+                    (self.unfinished, self.next) = (Bytes::copy_from_slice(cut.begun), cut.next);
+                }
+                return;
+            }
+            Source::Ending => self.ending.as_mut().and_then(VecDeque::pop_front).unwrap_or_default(),
+        };
+        self.unfinished = whole;
+        self.unfinished.advance(written);
     }
 
-    fn notice_loss(&mut self) -> bool {
-        let lost = self.has_lost_its_place();
-        if let (true, Some(place)) = (lost, &mut self.place) {
-            place.lost = true;
+    fn take_private(&mut self) -> Option<Bytes> {
+        let taken = self.private.pop_front()?.bytes.into_bytes();
+        self.private_bytes -= taken.len();
+        if self.private.is_empty() {
+            self.private.shrink_to(4);
         }
+        Some(taken)
+    }
+
+    /// The position in the ring that this socket still needs; `u64::MAX`: none.
+    pub(crate) fn needs(&self) -> u64 {
+        if self.ending.is_some() || self.failed || self.lost { u64::MAX } else { self.next }
+    }
+
+    /// Bytes for this member alone that the kernel has not taken.
+    pub(crate) fn private_bytes(&self) -> usize {
+        self.private_bytes + if self.unfinished_is_private { self.unfinished.len() } else { 0 }
+    }
+
+    /// True once, when the ring has dropped what comes next and everything else was taken: a second catch-up behind one that is still waiting
+    /// would pile up. The room is asked for all of it then.
+    pub(crate) fn notice_loss(&mut self, ring: &Ring) -> bool {
+        let lost = self.has_lost_its_place(ring);
+        self.lost |= lost;
         lost
     }
 
-    /// Only once everything else has been taken: a second catch-up behind one that is still waiting would pile up.
-    fn has_lost_its_place(&self) -> bool {
-        let Some(place) = &self.place else { return false };
-        let drained = self.unfinished.is_none() && place.private.is_empty();
-        drained && !place.lost && place.ring.read().is_lost(place.next)
+    /// The same, without a trace.
+    pub(crate) fn has_lost_its_place(&self, ring: &Ring) -> bool {
+        let drained = self.unfinished.is_empty() && self.private.is_empty();
+        drained && !self.lost && self.ending.is_none() && ring.is_lost(self.next)
     }
 
-    fn wants_attention(&self) -> bool {
-        self.has_lost_its_place() || self.failed || self.ending.is_some()
+    /// The stream took less than there was: wait until it is writable.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// The stream is broken.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// A frame of the socket itself waits.
+    pub(crate) fn has_control(&self) -> bool {
+        !self.control.is_empty()
+    }
+
+    /// A last frame is on its way.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// All has been said.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.failed || self.ending.as_ref().is_some_and(VecDeque::is_empty) && self.unfinished.is_empty()
+    }
+
+    /// Bytes that the kernel took so far: who takes none is too slow.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
+    /// Grows whenever the kernel takes a message, pings and pongs not counted: pages do not see those.
+    pub(crate) fn said(&self) -> u64 {
+        self.said
     }
 }
 
-/// By the frame's first byte. The rest of a frame that was cut counts as a message, which it is but for a ping that did not fit.
-fn is_ping_or_pong(frame: &[u8]) -> bool {
-    matches!(frame.first(), Some(0x89 | 0x8a))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
 
-impl Place {
-    /// Private frames and frames of the ring, interleaved by position. Without `frames`, the private ones only.
-    fn pending<'a>(&'a self, frames: Option<&'a Frames>) -> impl Iterator<Item = &'a Bytes> {
-        let (mut private, mut position) = (self.private.iter().peekable(), self.next);
-        let frames = frames.filter(|frames| !self.lost && !frames.is_lost(self.next));
-        std::iter::from_fn(move || {
-            loop {
-                if let Some((_, frame)) = private.next_if(|(before, _)| frames.is_none() || *before <= position) {
-                    return Some(frame);
-                }
-                let entry = frames?.get(position)?;
-                position += 1;
-                if entry.except != Some(self.member) {
-                    return Some(&entry.frame);
-                }
-            }
-        })
+    const ME: MemberId = MemberId(1);
+    const OTHER: MemberId = MemberId(2);
+
+    /// A stream that takes so many bytes a write, and then nothing until it is told to go on.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        width: usize,
+        left: usize,
     }
 
-    /// Goes past frames that are not for this member, so that the ring need not keep them.
-    fn pass_own(&mut self, frames: &Frames) {
-        while !self.lost && frames.get(self.next).is_some_and(|entry| entry.except == Some(self.member)) {
-            self.next += 1;
+    impl Narrow {
+        fn opens(&mut self, outbox: &mut Outbox) {
+            self.left = self.width;
+            outbox.is_writable();
         }
     }
 
-    /// Takes the first of `pending`; true when it is a private one.
-    fn take_next(&mut self, frames: Option<&Frames>) -> Option<(Bytes, bool)> {
-        let frames = frames.filter(|frames| !self.lost && !frames.is_lost(self.next));
-        loop {
-            if self.private.front().is_some_and(|(before, _)| frames.is_none() || *before <= self.next) {
-                return self.private.pop_front().map(|(_, frame)| (frame, true));
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.left == 0 {
+                return Err(ErrorKind::WouldBlock.into());
             }
-            let entry = frames?.get(self.next)?;
-            self.next += 1;
-            if entry.except != Some(self.member) {
-                return Some((entry.frame.clone(), false));
-            }
+            let count = bytes.len().min(self.left);
+            self.taken.extend_from_slice(&bytes[..count]);
+            self.left -= count;
+            Ok(count)
         }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.write(&joined)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn push(ring: &mut Ring, author: MemberId, text: &str) {
+        ring.push(Some(author), |out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    /// Frames of the ring, private ones, control frames and an end, through streams of every width: the order never changes.
+    #[test]
+    fn the_order_does_not_depend_on_what_a_write_takes() {
+        for width in 1..40 {
+            let (mut ring, mut outbox) = (Ring::new(1 << 20), Outbox::default());
+            let mut stream = Narrow { width, left: 3, ..Narrow::default() };
+            outbox.greet(b"hello ".to_vec());
+            outbox.flush(&mut stream, Some(&ring), ME);
+            push(&mut ring, OTHER, "[r0]");
+            outbox.private(ring.end(), Bytes::from_static(b"(p1)"));
+            outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(p2)"));
+            outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(p3)"));
+            push(&mut ring, ME, "[own]");
+            push(&mut ring, OTHER, "[r2]");
+            outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(p4)"));
+            push(&mut ring, OTHER, "[r3]");
+            assert_eq!(outbox.private_bytes(), 16);
+            for _ in 0..60 {
+                stream.opens(&mut outbox);
+                outbox.flush(&mut stream, Some(&ring), ME);
+            }
+            assert_eq!((outbox.needs(), outbox.private_bytes()), (4, 0), "width {width}");
+            push(&mut ring, OTHER, "[never]");
+            outbox.private(ring.end(), Bytes::from_static(b"(last)"));
+            outbox.end([Bytes::from_static(b"<bye>")]);
+            for _ in 0..20 {
+                stream.opens(&mut outbox);
+                outbox.flush(&mut stream, Some(&ring), ME);
+            }
+            assert!(outbox.is_finished());
+            let text = String::from_utf8_lossy(&stream.taken).into_owned();
+            assert_eq!(text, "hello [r0](p1)(p2)(p3)[r2](p4)[r3](last)<bye>", "width {width}");
+        }
+    }
+
+    #[test]
+    fn one_flush_takes_a_bounded_share() {
+        let mut outbox = Outbox::default();
+        let mut stream = Narrow { width: usize::MAX, left: usize::MAX, ..Narrow::default() };
+        outbox.private(0, vec![7; 3 * WRITE_BYTES_MAX].into());
+        let shares = std::iter::from_fn(|| outbox.flush(&mut stream, None, ME).then_some(stream.taken.len()));
+        assert_eq!(shares.collect::<Vec<_>>(), [WRITE_BYTES_MAX, 2 * WRITE_BYTES_MAX, 3 * WRITE_BYTES_MAX][..2]);
+        assert_eq!(stream.taken.len(), 3 * WRITE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_lost_place_is_noticed_once_and_when_everything_else_is_gone() {
+        let (mut ring, mut outbox) = (Ring::new(1), Outbox::default());
+        let mut stream = Narrow { width: 1_000, left: 0, ..Narrow::default() };
+        outbox.private(0, Bytes::from_static(b"first"));
+        for _ in 0..3 {
+            push(&mut ring, OTHER, &"x".repeat(70_000));
+        }
+        assert!(!outbox.notice_loss(&ring), "something is still on its way");
+        stream.opens(&mut outbox);
+        outbox.flush(&mut stream, Some(&ring), ME);
+        assert_eq!(stream.taken, b"first");
+        assert!(outbox.notice_loss(&ring) && !outbox.notice_loss(&ring));
+        outbox.place(ring.end());
+        push(&mut ring, OTHER, "on it goes");
+        outbox.flush(&mut stream, Some(&ring), ME);
+        assert_eq!(stream.taken, b"firston it goes");
     }
 }

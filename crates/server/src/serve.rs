@@ -7,18 +7,17 @@ use crate::auth::{Anonymous, Gate};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
-use crate::rooms::{Rooms, Shared};
 use crate::upgrade::Entrance;
+use crate::workers::{Shared, Workers};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
 use store::{Store, StoreError};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Connections that may wait to be accepted: a thousand browsers return at once after a restart, and a shorter queue costs each of them a second.
@@ -58,7 +57,7 @@ impl Server {
         Self::bind_with(config, store, Arc::new(Anonymous))
     }
 
-    /// Listens, with a gate of the caller's.
+    /// Listens, with a gate of the caller's. Called within a runtime of tokio, whose blocking threads wait for the disk.
     pub fn bind_with(config: Config, store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> std::io::Result<Self> {
         let socket = if config.listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
@@ -66,17 +65,12 @@ impl Server {
         let listener = socket.listen(BACKLOG)?;
         let (config, clock) = (Arc::new(config), Clock::start());
         let compactor = Compactor::start(store.clone(), config.clone(), clock)?;
-        let (running, shutdown) = (watch::Sender::new(0), watch::Sender::new(false));
-        let rooms = Rooms::new(Arc::new(Shared {
-            store,
-            config: config.clone(),
-            clock,
-            compactor,
-            running,
-            shutdown,
-            flush_failed: AtomicBool::new(false),
-        }));
-        let entrance = Arc::new(Entrance { rooms, connections: Arc::default(), gate, config, clock });
+        let threads = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            some => some as usize,
+        };
+        let workers = Workers::start(Shared::new(store, config.clone(), clock, compactor), threads)?;
+        let entrance = Arc::new(Entrance { workers, connections: Arc::default(), gate, config, clock });
         Ok(Self { listener, entrance })
     }
 
@@ -89,8 +83,6 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self { listener, entrance } = self;
         let mut tasks = JoinSet::new();
-        let (connections, clock, config) = (entrance.connections.clone(), entrance.clock, entrance.config.clone());
-        let watchman = tokio::spawn(async move { connections.look_after(clock, config).await });
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -101,9 +93,8 @@ impl Server {
         }
         let deadline = Duration::from_millis(entrance.config.shutdown_ms);
         let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listener, &mut tasks)).await.is_ok();
-        watchman.abort();
         tasks.shutdown().await;
-        in_order && !entrance.rooms.shared.flush_failed.load(Ordering::Acquire)
+        in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
     }
 }
 
@@ -128,19 +119,20 @@ async fn accept(
 
 /// Refuses who comes now, and waits for the rooms to store everything and for the sockets to be gone.
 async fn shut_down(entrance: &Arc<Entrance>, listener: &TcpListener, tasks: &mut JoinSet<()>) {
-    entrance.rooms.close();
-    let mut running = entrance.rooms.shared.running.subscribe();
-    let finished = async {
-        // An error means that the sender is gone, and the rooms with it.
-        let _ = running.wait_for(|rooms| *rooms == 0).await;
-    };
-    tokio::pin!(finished);
-    let mut rooms_finished = false;
+    entrance.workers.stop();
     let mut late = JoinSet::new();
-    while !(rooms_finished && tasks.is_empty()) {
+    // Whoever is on the way in still gets there, and is told like the others.
+    while !tasks.is_empty() {
         tokio::select! {
-            () = &mut finished, if !rooms_finished => rooms_finished = true,
-            Some(_) = tasks.join_next() => {}
+            _ = tasks.join_next() => {}
+            accepted = listener.accept() => accept(entrance, &mut late, accepted).await,
+        }
+    }
+    let finished = entrance.workers.finished();
+    tokio::pin!(finished);
+    loop {
+        tokio::select! {
+            () = &mut finished => return,
             accepted = listener.accept() => accept(entrance, &mut late, accepted).await,
         }
     }

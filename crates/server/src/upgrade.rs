@@ -1,22 +1,22 @@
-//! From an accepted connection to its end: the first request, the answer to it, and, for a WebSocket, the way into its room.
+//! From an accepted connection to its room: the first request, the answer to it, and, for a WebSocket, the way to the room's worker.
 //!
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connections::{Accepted, Connection, Connections};
+use crate::connections::{Accepted, Connections};
 use crate::http::{Health, respond};
-use crate::logging::{Printable, redact_query};
-use crate::outbox::Outbox;
+use crate::logging::redact_query;
 use crate::request::{HeadError, RequestHead, accept_response, check_upgrade, error_response, parse};
-use crate::rooms::{Rooms, Unavailable};
 use crate::routes::{Route, route};
-use crate::socket::{Allowance, Socket};
-use crate::websocket::{Decoder, Opcode, close_frame, encode_frame};
+use crate::websocket::{Opcode, close_frame, encode_frame};
+use crate::worker::Arrival;
+use crate::workers::Workers;
 use dialect::Dialect;
 use room::Closing;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,14 +24,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Kind prefix of a room's key in the store: documents share one namespace over all dialects.
-const DOCUMENT: &str = "doc/";
+pub(crate) const DOCUMENT: &str = "doc/";
 
 /// How long a request may take to arrive when the server stops.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
+/// What who comes then is told.
+pub(crate) const SHUTTING_DOWN: &str = "the server is shutting down; try again later";
+
 /// What all connections share.
 pub(crate) struct Entrance {
-    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) workers: Workers,
     pub(crate) connections: Arc<Connections>,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) config: Arc<Config>,
@@ -49,12 +52,11 @@ impl Entrance {
             .await;
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
-        let mut shutdown = self.rooms.shared.shutdown.subscribe();
+        let mut shutdown = self.workers.stopping();
         let head = tokio::select! {
             head = tokio::time::timeout_at(deadline, read_head(&mut stream)) => head,
             () = stopped(&mut shutdown) => {
-                let unavailable = unavailable_response(Unavailable::ShuttingDown);
-                return refuse(&mut stream, &unavailable).await;
+                return refuse(&mut stream, &error_response(503, SHUTTING_DOWN, Some(5))).await;
             }
         };
         match head {
@@ -81,6 +83,9 @@ impl Entrance {
         if !head.is_upgrade() {
             let response = respond(&head.method, head.path(), self.clock, || self.health());
             return refuse(&mut stream, &response).await;
+        }
+        if *self.workers.stopping().borrow() {
+            return refuse(&mut stream, &error_response(503, SHUTTING_DOWN, Some(5))).await;
         }
         match self.admit(&head) {
             Ok(room) => self.enter(stream, head, early, room, accepted, deadline).await,
@@ -116,7 +121,7 @@ impl Entrance {
 
     async fn enter(
         &self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         head: RequestHead,
         early: Vec<u8>,
         room: String,
@@ -128,48 +133,19 @@ impl Entrance {
             Ok(admission) => admission,
             Err(closing) => return say_farewell(stream, &head, dialect, &closing).await,
         };
-        let key = format!("{DOCUMENT}{room}").into();
-        let visit = match tokio::time::timeout_at(deadline, self.rooms.enter(&key)).await {
-            Ok(Ok(visit)) => visit,
-            Ok(Err(unavailable)) => return refuse(&mut stream, &unavailable_response(unavailable)).await,
-            Err(_) => {
-                return refuse(
-                    &mut stream,
-                    &error_response(503, "the room takes long to load; try again later", Some(5)),
-                )
-                .await;
-            }
-        };
         let hello = accept_response(&head, head.subprotocols().next());
-        if !matches!(tokio::time::timeout_at(deadline, stream.write_all(&hello)).await, Ok(Ok(()))) {
-            tracing::debug!(action = "http.abandoned", "client left during the handshake");
-            return;
-        }
-        let id = format!("ws_{}_{:08x}", self.clock.now_ms(), fastrand::u32(..));
-        let outbox = Outbox::new(stream, self.config.limits.private_bytes_max as usize);
-        let user = admission.author.clone();
-        let connection = Arc::new(Connection::new(id, user.clone(), dialect, outbox, self.clock.now_ms()));
-        let entered = self.connections.enter(connection.clone());
-        tracing::info!(action = "ws.connect", connectionId = connection.id, userId = %user, room = %Printable(&room), dialect = dialect.name());
-        let member = self.rooms.next_member();
-        let socket = Socket {
-            session: dialect.session(member, crate::room_task::room_limits(&self.config.limits).message),
-            connection: connection.clone(),
-            visit,
-            member,
-            decoder: Decoder::new(self.config.limits.frame_bytes_max as usize),
-            clock: self.clock,
-            allowance: Allowance::new(self.config.limits.bytes_per_s),
-            left: false,
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
-        let reason = socket.run(admission, early).await;
-        tracing::info!(action = "ws.disconnect", connectionId = connection.id, userId = %user, room = %Printable(&room), reason = %Printable(&reason));
-        drop((entered, accepted));
+        let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
+        self.workers.enter(Arrival { stream, room, dialect, admission, hello, early, accepted, deadline });
     }
 
     fn health(&self) -> Health {
-        let ready = !*self.rooms.shared.shutdown.borrow();
-        Health { connections: self.connections.count(), rooms: self.rooms.count(), ready }
+        let ready = !*self.workers.stopping().borrow();
+        let rooms = self.workers.shared.occupied.load(Ordering::Acquire);
+        Health { connections: self.connections.count(), rooms, ready }
     }
 }
 
@@ -178,14 +154,6 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
     let _ = shutdown.wait_for(|stopping| *stopping).await;
     tokio::time::sleep(LAST_REQUEST).await;
-}
-
-fn unavailable_response(unavailable: Unavailable) -> Vec<u8> {
-    let retry_after_s = match unavailable {
-        Unavailable::Storage { retry_after_ms } => retry_after_ms.div_ceil(1_000) as u32,
-        Unavailable::Full | Unavailable::ShuttingDown => 5,
-    };
-    error_response(503, &unavailable.to_string(), Some(retry_after_s))
 }
 
 /// Reads up to the end of the first request's head. None: the client left.

@@ -55,6 +55,8 @@ pub struct Config {
     pub durability_interval_ms: u64,
     /// A sync starts at most this often, in milliseconds; changes in between share the next one.
     pub sync_group_ms: u64,
+    /// Threads that serve rooms; 0: one a core.
+    pub workers: u64,
     /// How long an empty room stays in memory, in milliseconds.
     pub unload_after_ms: u64,
     /// Longest wait for sockets and the store at shutdown, in milliseconds.
@@ -177,6 +179,7 @@ impl Config {
             durability: Durability::Ack,
             durability_interval_ms: 0,
             sync_group_ms: 0,
+            workers: 0,
             unload_after_ms: 0,
             shutdown_ms: 0,
             ping_ms: 0,

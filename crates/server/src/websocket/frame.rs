@@ -72,11 +72,17 @@ pub fn frame_header(opcode: Opcode, payload_len: usize) -> ([u8; 10], usize) {
 
 /// One whole frame in one allocation of exactly its size.
 pub fn encode_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let (header, header_len) = frame_header(opcode, payload.len());
+    let (_, header_len) = frame_header(opcode, payload.len());
     let mut frame = Vec::with_capacity(header_len + payload.len());
-    frame.extend_from_slice(&header[..header_len]);
-    frame.extend_from_slice(payload);
+    append_frame(opcode, payload, &mut frame);
     Bytes::from(frame)
+}
+
+/// Appends one whole frame to `out`.
+pub fn append_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    let (header, header_len) = frame_header(opcode, payload.len());
+    out.extend_from_slice(&header[..header_len]);
+    out.extend_from_slice(payload);
 }
 
 /// A close frame: `u16 code, reason` in network byte order. The reason is cut at a character boundary to 123 bytes, because a

@@ -1,0 +1,459 @@
+//! One room as its worker holds it: the `Room` itself, what it is to tell (rings, held content), and how far it is on the disk.
+//!
+//! Called by the worker: inputs as they come, then once a turn `changes` (for one write), `written`, `perform`, and a flush pass over the members.
+//! All rules are in the `room` crate. Waits for nothing; owns no socket.
+
+use crate::ring::Ring;
+use crate::slots::{Named, RoomId, slot_of};
+use crate::socket::Socket;
+use crate::websocket::{Opcode, append_frame, encode_frame};
+use crate::workers::Shared;
+use bytes::Bytes;
+use dialect::Dialect;
+use document::{MessageLimits, RoomLimits};
+use room::{Effect, Effects, Event, Input, MemberId, Room, Stored};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+use store::{Opened, RoomKey};
+
+/// A flush pass looks at the time after so many members.
+const MEMBERS_PER_LOOK: usize = 16;
+/// Answers up to this size are put together instead of being shared.
+const SMALL_BYTES: usize = 512;
+
+/// One room.
+pub(crate) struct Host {
+    pub(crate) id: RoomId,
+    pub(crate) key: RoomKey,
+    pub(crate) stage: Stage,
+}
+
+/// How far a room has come.
+pub(crate) enum Stage {
+    /// It is being read from the store; these want in.
+    Loading(Vec<usize>),
+    Open(Box<Open>),
+}
+
+impl Named<RoomId> for Host {
+    fn id(&self) -> RoomId {
+        self.id
+    }
+}
+
+/// A room that was read from the store.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    opened: Opened,
+    room: Room,
+}
+
+/// A room in memory.
+pub(crate) struct Open {
+    pub(crate) room: Room,
+    opened: OpenedRoom,
+    /// Content may be shown when it is durable, not already when it is written.
+    strict: bool,
+    /// Places of the members' sockets.
+    pub(crate) members: Vec<u32>,
+    voices: Vec<Voice>,
+    /// Content that may not be shown yet, with the offset that has to be safe first.
+    held: VecDeque<(u64, Effect)>,
+    effects: Effects,
+    /// Something was put into the rings that the members have not been offered.
+    published: bool,
+    /// Members that have asked something, with the offset that has to be safe before the answer is out; then they ask on.
+    asked: VecDeque<(u64, MemberId)>,
+    log_bytes: u64,
+    snapshot_bytes: u64,
+    pub(crate) is_compacting: bool,
+    /// Is in the worker's list of rooms with something to do.
+    pub(crate) is_dirty: bool,
+    bell: Waker,
+    bell_is_set: bool,
+    pass: Option<Pass>,
+    /// Sockets that were not read because the room did not take inputs.
+    pub(crate) deferred: Vec<u32>,
+    /// Since when it has had no members.
+    pub(crate) vacant_since: Option<Instant>,
+    pub(crate) ticked: Instant,
+}
+
+/// What the store said, and what was written since.
+struct OpenedRoom {
+    epoch: u64,
+    durable: std::sync::Arc<store::Durable>,
+    /// Up to here the log has it.
+    written: u64,
+    /// Durable up to here when it was loaded. When that grows, storage works, and a pause that stands from an earlier failure is lifted.
+    unproven: Option<u64>,
+}
+
+/// How the room speaks to the members of one dialect.
+struct Voice {
+    dialect: &'static dyn Dialect,
+    ring: Ring,
+    /// The last answer or catch-up and its frame: many who join at once are sent the same.
+    answer: Option<(Event, Bytes)>,
+}
+
+/// One offer of what the rings have to all members, in parts so that others are served in between.
+struct Pass {
+    next: usize,
+    /// The lowest position that a member still needs, by voice. None: a member was passed over.
+    needed: Option<Vec<u64>>,
+}
+
+/// What a part of a pass came to.
+pub(crate) enum Passed {
+    All,
+    Part,
+}
+
+/// Reads a room from the store; waits for the disk.
+pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<Box<Loaded>, String> {
+    if has_failed {
+        shared.store.try_writing().map_err(|error| error.to_string())?;
+    }
+    let opened = shared.store.open(key, fastrand::u64(..)).map_err(|error| error.to_string())?;
+    let stored = Stored {
+        snapshot: opened.snapshot.clone(),
+        changes: crate::changes::of_opened(&opened),
+        head: opened.head,
+        durable: opened.durable.offset(),
+        keep_deleted: shared.config.keeps_deleted(key),
+    };
+    let room = Room::load(&stored, room_limits(&shared.config.limits)).map_err(|error| error.to_string())?;
+    report_damage(key, &opened);
+    Ok(Box::new(Loaded { opened, room }))
+}
+
+fn report_damage(key: &str, opened: &Opened) {
+    for damage in &opened.damage {
+        let (place, reason) = (&damage.place, &damage.reason);
+        tracing::error!(action = "store.damage", room = %crate::logging::Printable(key), offset = damage.offset, place, reason, "record set aside");
+    }
+}
+
+pub(crate) fn room_limits(limits: &crate::config::Limits) -> room::Limits {
+    let defaults = room::Limits::default();
+    room::Limits {
+        message: MessageLimits { update_bytes_max: limits.update_bytes_max as usize, ..defaults.message },
+        document: RoomLimits {
+            room_bytes_max: limits.room_bytes_max as usize,
+            parked_bytes_max: limits.parked_bytes_max as usize,
+            ..defaults.document
+        },
+        ..defaults
+    }
+}
+
+impl Open {
+    pub(crate) fn new(loaded: Loaded, strict: bool, bell: Waker, now: Instant) -> Self {
+        let Loaded { opened, room } = loaded;
+        let log_bytes = opened.changes.iter().map(|(_, change)| change.bytes.len() as u64).sum();
+        let snapshot_bytes = opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let unproven = Some(opened.durable.offset());
+        let opened = OpenedRoom { epoch: opened.epoch, durable: opened.durable, written: opened.head, unproven };
+        Self {
+            room,
+            opened,
+            strict,
+            members: Vec::new(),
+            voices: Vec::new(),
+            held: VecDeque::new(),
+            effects: Effects::new(),
+            published: false,
+            asked: VecDeque::new(),
+            log_bytes,
+            snapshot_bytes,
+            is_compacting: false,
+            is_dirty: false,
+            bell,
+            bell_is_set: false,
+            pass: None,
+            deferred: Vec::new(),
+            vacant_since: Some(now),
+            ticked: now,
+        }
+    }
+
+    /// Adds a socket to those that are told what the room publishes.
+    pub(crate) fn seat(&mut self, slot: usize, socket: &mut Socket, ring_bytes_max: usize) {
+        let known = self.voices.iter().position(|voice| voice.dialect.name() == socket.dialect.name());
+        let voice = known.unwrap_or_else(|| {
+            self.voices.push(Voice { dialect: socket.dialect, ring: Ring::new(ring_bytes_max), answer: None });
+            self.voices.len() - 1
+        });
+        (socket.voice, socket.place) = (voice as u8, self.members.len() as u32);
+        self.members.push(slot as u32);
+        self.vacant_since = None;
+    }
+
+    /// Takes a socket out again.
+    pub(crate) fn unseat(&mut self, slot: usize, sockets: &mut Slab<Socket>, now: Instant) {
+        let Some(place) = sockets.get(slot).map(|socket| socket.place as usize) else { return };
+        if self.members.get(place).is_none_or(|&member| member as usize != slot) {
+            return;
+        }
+        self.members.swap_remove(place);
+        if let Some(moved) = self.members.get(place).and_then(|&moved| sockets.get_mut(moved as usize)) {
+            moved.place = place as u32;
+        }
+        if let Some(pass) = &mut self.pass {
+            // The one that took its place may not have had its turn.
+            (pass.needed, self.published) = (None, true);
+        }
+        if self.members.is_empty() {
+            self.vacant_since = Some(now);
+            self.voices = Vec::new();
+        }
+    }
+
+    pub(crate) fn handle(&mut self, input: Input, now_ms: u64) {
+        let asker = input.asker();
+        self.room.handle(input, now_ms, &mut self.effects);
+        self.asked.extend(asker.map(|member| (self.room.head(), member)));
+    }
+
+    /// Takes no inputs now: too much waits for the disk, or the members have not been offered the last batch yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pass.is_some() || self.room.is_congested()
+    }
+
+    /// True when all that was accepted is on the disk and nobody works on it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.room.head() == self.opened.durable.offset() && !self.is_compacting
+    }
+
+    /// A write or sync has failed since it was opened.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.opened.durable.failures() > 0
+    }
+
+    /// What the turn has accepted, and the place in the log where it belongs.
+    pub(crate) fn changes(&self) -> (store::Position, Vec<store::Change>) {
+        let at = store::Position { epoch: self.opened.epoch, offset: self.opened.written };
+        if self.room.head() == self.opened.written {
+            return (at, Vec::new());
+        }
+        (at, crate::changes::of_effects(&self.effects))
+    }
+
+    /// Those changes are in the log.
+    pub(crate) fn written(&mut self, changes: &[store::Change]) {
+        self.opened.written += changes.len() as u64;
+        self.log_bytes += changes.iter().map(|change| change.bytes.len() as u64).sum::<u64>();
+    }
+
+    /// Takes note of how far the disk is. True: it has shown that storage works since the room was loaded.
+    pub(crate) fn note_durable(&mut self, now_ms: u64) -> bool {
+        let offset = self.opened.durable.offset();
+        self.handle(Input::Durable(offset), now_ms);
+        self.opened.unproven.take_if(|before| offset > *before).is_some()
+    }
+
+    /// Lets the store ring when it has news, if there are any to come. True: there are some already.
+    pub(crate) fn set_bell(&mut self) -> bool {
+        if !self.bell_is_set && self.room.head() > self.room.durable_offset() {
+            self.bell_is_set = true;
+            self.opened.durable.wake(&self.bell);
+        }
+        self.bell_is_set && (self.opened.durable.offset() > self.room.durable_offset() || self.has_failed())
+    }
+
+    pub(crate) fn bell_has_rung(&mut self) {
+        self.bell_is_set = false;
+    }
+
+    /// Carries out the effects in order; content that is not safe enough yet is held back, and everything behind it that shows content.
+    /// Sockets that were told something get into `told`, those whose answers are out into `answered`.
+    pub(crate) fn perform(&mut self, sockets: &mut Slab<Socket>, told: &mut Vec<usize>, answered: &mut Vec<usize>) {
+        let safe = self.safe();
+        while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
+            self.carry_out(effect, sockets, told);
+        }
+        let needs = self.room.head();
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            if needs > safe && has_to_wait(&effect) {
+                self.held.push_back((needs, effect));
+            } else {
+                self.carry_out(effect, sockets, told);
+            }
+        }
+        // Given back for its memory: the next turn needs as much. But a quiet room shall cost next to nothing.
+        effects.shrink_to(8);
+        self.effects = effects;
+        // What is safe grows by whole turns, so an answer is not behind its own question.
+        while let Some((_, member)) = self.asked.pop_front_if(|(needs, _)| *needs <= safe) {
+            if let Some(socket) = member_of(sockets, member) {
+                socket.unanswered = socket.unanswered.saturating_sub(1);
+                answered.push(slot_of(member));
+            }
+        }
+    }
+
+    /// Content accepted before this offset may be shown.
+    fn safe(&self) -> u64 {
+        if self.strict { self.opened.durable.offset() } else { self.opened.written }
+    }
+
+    fn carry_out(&mut self, effect: Effect, sockets: &mut Slab<Socket>, told: &mut Vec<usize>) {
+        match effect {
+            Effect::Append(_) => {}
+            Effect::Publish { except, event } => self.publish(except, &event, sockets),
+            Effect::Send(member, event) => {
+                let Some(socket) = member_of(sockets, member) else { return };
+                if let Some(voice) = self.voices.get_mut(socket.voice as usize) {
+                    voice.send(socket, &event);
+                    told.push(slot_of(member));
+                }
+            }
+            Effect::Place(member) => {
+                let Some(socket) = member_of(sockets, member) else { return };
+                if let Some(voice) = self.voices.get(socket.voice as usize) {
+                    socket.outbox.place(voice.ring.end());
+                }
+            }
+            Effect::Close(member, closing) => {
+                if let Some(socket) = member_of(sockets, member) {
+                    socket.say_farewell(&closing);
+                    told.push(slot_of(member));
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, except: Option<MemberId>, event: &Event, sockets: &mut Slab<Socket>) {
+        self.published = true;
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && let Event::Update(bytes) = event
+        {
+            let author = except.and_then(|member| member_of(sockets, member));
+            let (connection, user) = author.map(|author| (author.id.to_string(), &*author.user)).unzip();
+            let (clients, size) = (self.members.len(), bytes.len());
+            tracing::debug!(
+                action = "yjs.update",
+                connectionId = connection,
+                fromUserId = user,
+                clientCount = clients,
+                updateSize = size
+            );
+        }
+        for voice in &mut self.voices {
+            voice.answer = None;
+            if let Some(payload) = voice.dialect.encode(event) {
+                voice.ring.push(except, |out| append_frame(Opcode::Binary, &payload, out));
+            }
+        }
+    }
+
+    /// The ring that a socket of this room reads.
+    pub(crate) fn ring(&self, voice: u8) -> Option<&Ring> {
+        self.voices.get(voice as usize).map(|voice| &voice.ring)
+    }
+
+    /// Begins to offer the members what was published, if anything was. True: there is a pass to be made.
+    pub(crate) fn begin_pass(&mut self) -> bool {
+        if self.published && self.pass.is_none() {
+            self.published = false;
+            self.pass = Some(Pass { next: 0, needed: Some(vec![u64::MAX; self.voices.len()]) });
+            return true;
+        }
+        false
+    }
+
+    /// Offers the members what the rings have, until all had their turn or `until` has passed. Those for whom something follows from it, and whether
+    /// they might take more, get into `noted`.
+    pub(crate) fn pass(
+        &mut self,
+        sockets: &mut Slab<Socket>,
+        until: Instant,
+        noted: &mut Vec<(usize, bool)>,
+    ) -> Passed {
+        let Some(pass) = &mut self.pass else { return Passed::All };
+        for (count, &slot) in self.members.get(pass.next..).unwrap_or_default().iter().enumerate() {
+            if count % MEMBERS_PER_LOOK == MEMBERS_PER_LOOK - 1 && Instant::now() >= until {
+                pass.next += count;
+                return Passed::Part;
+            }
+            let (slot, Some(socket)) = (slot as usize, sockets.get_mut(slot as usize)) else { continue };
+            let voice = socket.voice as usize;
+            let ring = self.voices.get(voice).map(|voice| &voice.ring);
+            let more = socket.outbox.flush(&mut socket.stream, ring, socket.member);
+            if let Some(lowest) = pass.needed.as_mut().and_then(|needed| needed.get_mut(voice)) {
+                *lowest = socket.outbox.needs().min(*lowest);
+            }
+            if more || socket.has_more_to_do(ring) {
+                noted.push((slot, more));
+            }
+        }
+        let needed = self.pass.take().and_then(|pass| pass.needed);
+        for (voice, needed) in self.voices.iter_mut().zip(needed.into_iter().flatten()) {
+            voice.ring.trim(needed);
+        }
+        Passed::All
+    }
+
+    /// True when the log has outgrown the last snapshot: then each byte is rewritten a few times in its life, not once a change.
+    pub(crate) fn wants_compaction(&mut self, compact_bytes_min: u64) -> bool {
+        let due = !self.is_compacting && self.log_bytes > compact_bytes_min.max(self.snapshot_bytes);
+        if due {
+            (self.log_bytes, self.is_compacting) = (0, true);
+        }
+        due
+    }
+
+    pub(crate) fn compacted(&mut self, snapshot_bytes: Option<u64>, now_ms: u64) {
+        self.is_compacting = false;
+        if let Some(snapshot_bytes) = snapshot_bytes {
+            self.snapshot_bytes = snapshot_bytes;
+            self.handle(Input::Compacted { snapshot_bytes }, now_ms);
+        }
+    }
+}
+
+impl Voice {
+    fn send(&mut self, socket: &mut Socket, event: &Event) {
+        let before = self.ring.end();
+        if let Some((_, frame)) = self.answer.as_ref().filter(|(known, _)| same_bytes(known, event)) {
+            return socket.outbox.private(before, frame.clone());
+        }
+        let Some(payload) = self.dialect.encode(event) else { return };
+        if payload.len() <= SMALL_BYTES {
+            return socket.outbox.private_small(before, |out| append_frame(Opcode::Binary, &payload, out));
+        }
+        let frame = encode_frame(Opcode::Binary, &payload);
+        if matches!(event, Event::Missing(_) | Event::Update(_)) {
+            self.answer = Some((event.clone(), frame.clone()));
+        }
+        socket.outbox.private(before, frame);
+    }
+}
+
+/// The socket of a member, if it is still there.
+pub(crate) fn member_of(sockets: &mut Slab<Socket>, member: MemberId) -> Option<&mut Socket> {
+    sockets.get_mut(slot_of(member)).filter(|socket| socket.member == member && socket.is_open())
+}
+
+/// Whether two events are the same without a look at their bytes.
+fn same_bytes(one: &Event, other: &Event) -> bool {
+    match (one, other) {
+        (Event::Missing(one), Event::Missing(other)) | (Event::Update(one), Event::Update(other)) => {
+            one.as_ptr() == other.as_ptr() && one.len() == other.len()
+        }
+        _ => false,
+    }
+}
+
+/// Whether an effect has to wait until what it shows is safe. An acknowledgement has waited: it is only said of what is durable.
+fn has_to_wait(effect: &Effect) -> bool {
+    match effect {
+        Effect::Send(_, Event::Saved { .. }) => false,
+        Effect::Publish { event, .. } | Effect::Send(_, event) => event.shows_content(),
+        _ => false,
+    }
+}

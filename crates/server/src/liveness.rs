@@ -1,0 +1,123 @@
+//! What time does to a socket: pings, keep-alives, and the end of one that is silent or takes nothing.
+//!
+//! Looked at several times a second by the socket's worker, which costs less than a timer for each. Liveness never passes through a room.
+
+use crate::config::Config;
+use crate::socket::Socket;
+use crate::websocket::{Opcode, encode_frame, ping_frame};
+use room::Closing;
+
+/// Slowest rate at which a socket may take what waits for it, or finish a message it has begun: 16 KiB/s is a telephone modem of 2005.
+const BYTES_PER_S_MIN: u64 = 16 << 10;
+/// Longest time for a message to arrive whole at a lower rate than that.
+const ASSEMBLY_MS: u64 = 30_000;
+
+/// What is remembered of a socket. Milliseconds since the Unix epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    /// A pong came since the last ping.
+    pub(crate) answered: bool,
+    pinged: bool,
+    said: u64,
+    said_ms: u64,
+    pinged_ms: u64,
+    slow_since_ms: Option<u64>,
+    slow_from_bytes: u64,
+    /// Since when a message has been incomplete; 0: none is.
+    incomplete_since_ms: u64,
+    incomplete_bytes: u64,
+}
+
+/// What is due now.
+pub(crate) enum Due {
+    Nothing,
+    /// Control frames were put into the outbox.
+    Flush,
+    End(Closing),
+}
+
+impl Liveness {
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self { answered: true, said_ms: now_ms, pinged_ms: now_ms, ..Self::default() }
+    }
+
+    /// Notes what one read brought: whether it completed a message, and whether it left one incomplete.
+    pub(crate) fn read(&mut self, bytes: usize, completed: bool, incomplete: bool, now_ms: u64) {
+        if completed || !incomplete {
+            self.incomplete_since_ms = 0;
+        }
+        if incomplete {
+            if self.incomplete_since_ms == 0 {
+                (self.incomplete_since_ms, self.incomplete_bytes) = (now_ms, 0);
+            }
+            self.incomplete_bytes += bytes as u64;
+        }
+    }
+
+    /// Whether the socket has to end. `reads`: it is read from as soon as it sends, so its silence is its own.
+    fn verdict(&mut self, socket: &Socket, reads: bool, now_ms: u64, config: &Config) -> Option<Closing> {
+        let outbox = &socket.outbox;
+        if self.is_too_slow(outbox.is_stalled(), outbox.taken_bytes(), now_ms, config.slow_consumer_ms) {
+            return Some(Closing::SlowConsumer);
+        }
+        let ping_due = self.pinged && now_ms - self.pinged_ms >= config.ping_ms;
+        if ping_due && !self.answered && reads && !outbox.is_stalled() {
+            return Some(Closing::Silent);
+        }
+        let open_ms = now_ms.saturating_sub(self.incomplete_since_ms);
+        if self.incomplete_since_ms > 0
+            && open_ms >= ASSEMBLY_MS
+            && reads
+            && self.incomplete_bytes < BYTES_PER_S_MIN * open_ms / 1_000
+        {
+            return Some(Closing::Protocol(1008, "message was not finished within 30 s".to_owned()));
+        }
+        None
+    }
+
+    /// Something has waited for `slow_ms`, and what was taken meanwhile is less than the slowest rate allowed.
+    fn is_too_slow(&mut self, stalled: bool, taken_bytes: u64, now_ms: u64, slow_ms: u64) -> bool {
+        if !stalled {
+            self.slow_since_ms = None;
+            return false;
+        }
+        let since = *self.slow_since_ms.get_or_insert_with(|| {
+            self.slow_from_bytes = taken_bytes;
+            now_ms
+        });
+        if now_ms - since < slow_ms {
+            return false;
+        }
+        let too_slow = taken_bytes - self.slow_from_bytes < BYTES_PER_S_MIN * slow_ms / 1_000;
+        (self.slow_since_ms, self.slow_from_bytes) = (Some(now_ms), taken_bytes);
+        too_slow
+    }
+}
+
+/// Does what is due now for an open socket.
+pub(crate) fn sweep(socket: &mut Socket, reads: bool, now_ms: u64, config: &Config) -> Due {
+    let mut liveness = std::mem::take(&mut socket.liveness);
+    let said = socket.outbox.said();
+    if said != liveness.said {
+        (liveness.said, liveness.said_ms) = (said, now_ms);
+    }
+    if let Some(closing) = liveness.verdict(socket, reads, now_ms, config) {
+        socket.liveness = liveness;
+        return Due::End(closing);
+    }
+    let mut due = Due::Nothing;
+    if now_ms - liveness.said_ms >= config.keep_alive_ms
+        && let Some(payload) = socket.dialect.keep_alive()
+    {
+        socket.outbox.control(encode_frame(Opcode::Binary, payload));
+        liveness.said_ms = now_ms;
+        due = Due::Flush;
+    }
+    if now_ms - liveness.pinged_ms >= config.ping_ms {
+        (liveness.pinged_ms, liveness.pinged, liveness.answered) = (now_ms, true, false);
+        socket.outbox.control(ping_frame(&[]));
+        due = Due::Flush;
+    }
+    socket.liveness = liveness;
+    due
+}

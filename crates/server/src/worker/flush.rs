@@ -1,0 +1,161 @@
+//! The second half of a turn: what the rooms have decided is written, told, and sent.
+
+use super::{Worker, open_room};
+use crate::host::Passed;
+use crate::slots::{RoomId, find};
+use crate::socket::Stage;
+use room::{Closing, Input};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// After so long in flush passes, other sockets are looked at.
+const PASSES: Duration = Duration::from_millis(1);
+
+impl Worker {
+    /// Writes what the rooms have accepted in this turn, and carries out their effects.
+    pub(super) fn settle(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for &id in &dirty {
+            match catch_unwind(AssertUnwindSafe(|| self.settle_one(id))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.storage_failed(id, &error),
+                Err(_) => self.close_room(id, &Closing::Internal),
+            }
+        }
+        // Given back for its memory, unless something was added meanwhile.
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+            self.dirty.clear();
+        }
+    }
+
+    fn settle_one(&mut self, id: RoomId) -> Result<(), String> {
+        let now_ms = self.shared.clock.now_ms();
+        let Some(host) = find(&mut self.rooms, id) else { return Ok(()) };
+        let crate::host::Stage::Open(open) = &mut host.stage else { return Ok(()) };
+        open.is_dirty = false;
+        // Counted from the opening on: one that came while the room was loaded counts too.
+        if open.has_failed() {
+            return Err("a sync failed".to_owned());
+        }
+        let (at, changes) = open.changes();
+        if !changes.is_empty() {
+            self.shared.store.append(&host.key, at, &changes).map_err(|error| error.to_string())?;
+            open.written(&changes);
+        }
+        // After the write, so that a change that is durable as soon as it is written is acknowledged in its own turn.
+        if open.note_durable(now_ms) {
+            self.pauses.lift(&host.key);
+        }
+        let mut answered = Vec::new();
+        open.perform(&mut self.sockets, &mut self.told, &mut answered);
+        if open.begin_pass() {
+            self.passes.push_back(id);
+        }
+        let has_news = open.set_bell();
+        if open.wants_compaction(self.shared.config.store.compact_bytes_min) {
+            let inbox = self.inbox.clone();
+            let done = move |bytes| inbox.send(super::Message::Compacted(id, bytes));
+            self.shared.compactor.compact(host.key.clone(), Box::new(done));
+        }
+        let resumed = if open.is_busy() { Vec::new() } else { std::mem::take(&mut open.deferred) };
+        for slot in answered {
+            self.reconsider(slot);
+        }
+        self.resume(&resumed);
+        if has_news {
+            self.touch(id);
+        }
+        Ok(())
+    }
+
+    /// Serves again who was kept waiting while the room was busy.
+    fn resume(&mut self, slots: &[u32]) {
+        for slot in slots.iter().map(|&slot| slot as usize) {
+            if let Some(socket) = self.sockets.get_mut(slot) {
+                socket.deferred = false;
+                self.reconsider(slot);
+            }
+        }
+    }
+
+    /// Sends what the sockets take: first to those that were told something of their own, then to the rooms' members in turn.
+    pub(super) fn flush(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        for slot in told.drain(..) {
+            self.flush_one(slot);
+        }
+        if self.told.is_empty() {
+            self.told = told;
+        }
+        let until = Instant::now() + PASSES;
+        while let Some(id) = self.passes.pop_front() {
+            if let Passed::Part = self.pass(id, until) {
+                self.passes.push_front(id);
+                return;
+            }
+            if let Some(open) = open_room(&mut self.rooms, id) {
+                let resumed = if open.is_busy() { Vec::new() } else { std::mem::take(&mut open.deferred) };
+                if open.begin_pass() {
+                    self.passes.push_back(id);
+                }
+                self.resume(&resumed);
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, id: RoomId, until: Instant) -> Passed {
+        let Some(open) = open_room(&mut self.rooms, id) else { return Passed::All };
+        let mut noted = Vec::new();
+        let passed = open.pass(&mut self.sockets, until, &mut noted);
+        for (slot, more) in noted {
+            self.flushed(slot, more);
+        }
+        passed
+    }
+
+    fn flush_one(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        let ring = match find(&mut self.rooms, socket.room).map(|host| &host.stage) {
+            Some(crate::host::Stage::Open(open)) if socket.is_open() => open.ring(socket.voice),
+            _ => None,
+        };
+        let more = socket.outbox.flush(&mut socket.stream, ring, socket.member);
+        self.flushed(slot, more);
+    }
+
+    /// What follows from a flush.
+    fn flushed(&mut self, slot: usize, more: bool) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if more {
+            self.told.push(slot);
+        }
+        if socket.outbox.has_failed() {
+            return self.end(slot, "connection lost");
+        }
+        match socket.stage {
+            Stage::Open if socket.outbox.is_ending() => self.end(slot, "connection lost"),
+            Stage::Open => {
+                let (room, member) = (socket.room, socket.member);
+                if let Some(open) = open_room(&mut self.rooms, room) {
+                    let lost = open.ring(socket.voice).is_some_and(|ring| socket.outbox.notice_loss(ring));
+                    if lost {
+                        open.handle(Input::CatchUp(member), self.shared.clock.now_ms());
+                        self.touch(room);
+                    }
+                }
+                self.reconsider(slot);
+            }
+            Stage::Ending { until } if socket.outbox.is_finished() => {
+                // The server ends the connection; the client sees that at once.
+                let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+                (socket.stage, socket.readable) = (Stage::Draining { until }, true);
+                self.reconsider(slot);
+            }
+            _ => {}
+        }
+    }
+}

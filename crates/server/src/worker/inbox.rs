@@ -1,0 +1,98 @@
+//! What reaches a worker from other threads: connections that come in, rooms that were loaded, what the disk has done.
+//!
+//! Written by anybody, emptied by the worker once a turn. Messages come from the server's own threads, each after something that is bounded
+//! elsewhere (connections, rooms, snapshots under way), so the queue needs no bound of its own.
+
+use crate::auth::Admission;
+use crate::connections::Accepted;
+use crate::host::Loaded;
+use crate::slots::RoomId;
+use dialect::Dialect;
+use mio::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
+use std::time::Instant;
+use store::RoomKey;
+
+/// The way to one worker.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    waker: Waker,
+}
+
+/// Something that a worker has to know.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A connection wants into a room.
+    Arrival(Box<Arrival>),
+    /// A room was read from the store, or could not be.
+    Loaded(RoomId, Result<Box<Loaded>, String>),
+    /// The store has news about changes of a room.
+    Durable(RoomId),
+    /// A snapshot was made, of so many bytes, or could not be.
+    Compacted(RoomId, Option<u64>),
+    /// The server stops: nobody new, and everything goes to the disk.
+    Stop,
+    /// Everything is on the disk, or could not be written.
+    Flushed(Result<(), String>),
+    /// Nobody comes any more: end when the last socket is gone.
+    Finish,
+    /// End now.
+    Abort,
+}
+
+/// A connection whose request was granted, on its way into its room.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) room: RoomKey,
+    pub(crate) dialect: &'static dyn Dialect,
+    pub(crate) admission: Admission,
+    /// The response that opens the WebSocket, sent when the room is there.
+    pub(crate) hello: Vec<u8>,
+    /// Bytes that came with the request.
+    pub(crate) early: Vec<u8>,
+    pub(crate) accepted: Accepted,
+    /// The room has to be there by then.
+    pub(crate) deadline: Instant,
+}
+
+impl Inbox {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { messages: Mutex::default(), waker }
+    }
+
+    pub(crate) fn send(&self, message: Message) {
+        let mut messages = self.lock();
+        messages.push(message);
+        let first = messages.len() == 1;
+        drop(messages);
+        if first {
+            // Fails when the process is out of kernel memory; the next turn finds the message then.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Moves everything to `messages`, which is empty.
+    pub(crate) fn take(&self, messages: &mut Vec<Message>) {
+        std::mem::swap(&mut *self.lock(), messages);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Rings when the store has news for one room.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) room: RoomId,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.inbox.send(Message::Durable(self.room));
+    }
+}

@@ -1,0 +1,427 @@
+//! One thread that serves some of the rooms, with all their sockets: reads what is there, lets the rooms decide, writes once, tells everybody, and begins again.
+//!
+//! ```text
+//! a turn:  wait -> messages, timers -> read ready sockets -> changes of all rooms to the log -> effects into rings and outboxes -> flush
+//! ```
+//!
+//! What comes in while a turn lasts is the next turn's batch, so load makes batches larger and nobody waits for a timer. A room's members are offered
+//! what it publishes in passes that can be interrupted; meanwhile it is not read, and other rooms are. Waits for nothing but its poll and the log's write.
+
+mod flush;
+mod inbox;
+mod pauses;
+mod rooms;
+
+pub(crate) use inbox::{Arrival, Inbox, Message};
+
+use crate::host::{Host, Open};
+use crate::slots::{RoomId, find};
+use crate::socket::{Read, Socket, Stage};
+use crate::workers::Shared;
+use mio::{Events, Poll, Token};
+use pauses::Pauses;
+use room::{Closing, Input, MemberId};
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::RoomKey;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+/// Sockets served in one turn; the others are served in the next, so that a turn stays short.
+const SERVED_MAX: usize = 512;
+/// Readiness taken over in one turn.
+const EVENTS_MAX: usize = 1_024;
+/// How often the sockets are looked at, at most.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
+/// The inbox's place among the sockets' tokens.
+pub(crate) const INBOX: Token = Token(usize::MAX - 1);
+
+/// Something that is to be done at a certain time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The room may go if it is still empty.
+    Unload(RoomId),
+    /// The socket may be read again.
+    Renew(MemberId),
+}
+
+/// One thread's rooms and sockets.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    poll: Poll,
+    sockets: Slab<Socket>,
+    rooms: Slab<Host>,
+    table: HashMap<RoomKey, RoomId>,
+    pauses: Pauses,
+    room_serial: u32,
+    /// Sockets that may have something to read.
+    ready: VecDeque<usize>,
+    /// Sockets whose outboxes have got something.
+    told: Vec<usize>,
+    /// Rooms that have handled inputs, or have news from the disk.
+    dirty: Vec<RoomId>,
+    /// Rooms whose members are being offered what was published.
+    passes: VecDeque<RoomId>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    next_sweep: Instant,
+    sweep_every: Duration,
+    buffer: Vec<u8>,
+    inputs: Vec<Input>,
+    messages: Vec<Message>,
+    /// No room takes inputs any more.
+    stopping: bool,
+    /// Ends when the last socket is gone.
+    finishing: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, poll: Poll) -> Self {
+        let config = &shared.config;
+        let shortest_ms = config.ping_ms.min(config.keep_alive_ms).min(config.slow_consumer_ms);
+        let sweep_every = Duration::from_millis((shortest_ms / 4).max(1)).min(SWEEP_MAX);
+        Self {
+            shared,
+            inbox,
+            poll,
+            sockets: Slab::new(),
+            rooms: Slab::new(),
+            table: HashMap::new(),
+            pauses: Pauses::default(),
+            room_serial: 0,
+            ready: VecDeque::new(),
+            told: Vec::new(),
+            dirty: Vec::new(),
+            passes: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            next_sweep: Instant::now() + sweep_every,
+            sweep_every,
+            buffer: vec![0; READ_BYTES],
+            inputs: Vec::new(),
+            messages: Vec::new(),
+            stopping: false,
+            finishing: false,
+        }
+    }
+
+    /// Takes turns until it is told to end.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            match self.poll.poll(&mut events, Some(self.patience())) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    // Not one of the errors that a poll can have; without it nothing can be served.
+                    tracing::error!(action = "server.error", %error, "cannot wait for sockets");
+                    return;
+                }
+                _ => {}
+            }
+            for event in &events {
+                self.note(event);
+            }
+            if !self.read_messages() {
+                return;
+            }
+            self.keep_time();
+            self.serve_ready();
+            self.settle();
+            self.flush();
+            if self.finishing && self.sockets.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// How long to wait for sockets.
+    fn patience(&self) -> Duration {
+        let has_work =
+            !(self.ready.is_empty() && self.told.is_empty() && self.dirty.is_empty() && self.passes.is_empty());
+        if has_work {
+            return Duration::ZERO;
+        }
+        let next = self.timers.peek().map_or(self.next_sweep, |Reverse((at, _))| self.next_sweep.min(*at));
+        next.saturating_duration_since(Instant::now())
+    }
+
+    fn note(&mut self, event: &mio::event::Event) {
+        let slot = event.token().0;
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if event.is_read_closed() || event.is_error() {
+            (socket.hung_up, socket.readable) = (true, true);
+        }
+        socket.readable |= event.is_readable();
+        if event.is_writable() && socket.outbox.is_stalled() {
+            socket.outbox.is_writable();
+            self.told.push(slot);
+        }
+        if socket.readable && !std::mem::replace(&mut socket.queued, true) {
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// False: end now.
+    fn read_messages(&mut self) -> bool {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.inbox.take(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Arrival(arrival) => self.arrive(*arrival),
+                Message::Loaded(id, loaded) => self.loaded(id, loaded),
+                Message::Durable(id) => {
+                    if let Some(open) = self.open_room(id) {
+                        open.bell_has_rung();
+                        self.touch(id);
+                    }
+                }
+                Message::Compacted(id, snapshot_bytes) => {
+                    let now_ms = self.shared.clock.now_ms();
+                    if let Some(open) = self.open_room(id) {
+                        open.compacted(snapshot_bytes, now_ms);
+                        self.touch(id);
+                    }
+                }
+                Message::Stop => self.stop(),
+                Message::Flushed(result) => self.flushed_all(&result),
+                Message::Finish => self.finishing = true,
+                Message::Abort => return false,
+            }
+        }
+        messages.shrink_to(EVENTS_MAX);
+        self.messages = messages;
+        true
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            match self.timers.pop() {
+                Some(Reverse((_, Timer::Unload(id)))) => self.unload(id, now),
+                Some(Reverse((_, Timer::Renew(member)))) => self.reconsider(crate::slots::slot_of(member)),
+                None => {}
+            }
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + self.sweep_every;
+            self.sweep(now);
+        }
+    }
+
+    fn open_room(&mut self, id: RoomId) -> Option<&mut Open> {
+        open_room(&mut self.rooms, id)
+    }
+
+    /// Notes that a room has something to settle in this turn.
+    fn touch(&mut self, id: RoomId) {
+        if let Some(open) = open_room(&mut self.rooms, id)
+            && !std::mem::replace(&mut open.is_dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// Puts a socket that may have something to say into the list of those to be served.
+    fn reconsider(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if (socket.readable || !socket.backlog.is_empty()) && !std::mem::replace(&mut socket.queued, true) {
+            self.ready.push_back(slot);
+        }
+    }
+
+    fn serve_ready(&mut self) {
+        for _ in 0..self.ready.len().min(SERVED_MAX) {
+            let Some(slot) = self.ready.pop_front() else { return };
+            let Some(socket) = self.sockets.get_mut(slot) else { continue };
+            socket.queued = false;
+            match socket.stage {
+                // A client that leaves during the handshake costs nothing more.
+                Stage::Waiting(_) if socket.hung_up => self.remove(slot),
+                Stage::Waiting(_) => {}
+                Stage::Open => {
+                    let room = socket.room;
+                    let served = catch_unwind(AssertUnwindSafe(|| self.serve(slot)));
+                    if served.is_err() {
+                        self.inputs.clear();
+                        self.end(slot, "internal error");
+                        self.close_room(room, &Closing::Internal);
+                    }
+                }
+                Stage::Ending { .. } => self.told.push(slot),
+                Stage::Draining { .. } => self.drain(slot),
+            }
+        }
+    }
+
+    /// Reads an open socket once and hands what it says to its room.
+    fn serve(&mut self, slot: usize) {
+        let Self { sockets, rooms, shared, inputs, buffer, timers, told, .. } = self;
+        let Some(socket) = sockets.get_mut(slot) else { return };
+        let Some(open) = open_room(rooms, socket.room) else { return };
+        if self.stopping {
+            return;
+        }
+        if open.is_busy() {
+            if !std::mem::replace(&mut socket.deferred, true) {
+                open.deferred.push(slot as u32);
+            }
+            return;
+        }
+        let (now, now_ms, limits) = (Instant::now(), shared.clock.now_ms(), &shared.config.limits);
+        let private_bytes_max = limits.private_bytes_max as usize;
+        let mut ended = None;
+        if !socket.backlog.is_empty() {
+            inputs.extend(socket.backlog.drain(..));
+        } else if !socket.readable || socket.outbox.private_bytes() > private_bytes_max {
+            return;
+        } else {
+            let left = match socket.allowance.left(limits.bytes_per_s, now) {
+                Ok(left) => left,
+                Err(renewal) => return timers.push(Reverse((renewal, Timer::Renew(socket.member)))),
+            };
+            let most = left.min(buffer.len() as u64) as usize;
+            match socket.read(&mut buffer[..most]) {
+                Read::Nothing => return,
+                Read::Bytes(count) => {
+                    socket.allowance.spend(count);
+                    socket.readable = count == most || socket.hung_up;
+                    ended = socket.decode(&buffer[..count], now_ms, inputs);
+                }
+                Read::Ended(reason) => ended = Some(reason),
+            }
+        }
+        feed(socket, open, inputs, private_bytes_max, now_ms);
+        if socket.outbox.has_control() {
+            told.push(slot);
+        }
+        let room = socket.room;
+        if ended.is_none() && socket.backlog.is_empty() && socket.readable {
+            self.reconsider(slot);
+        }
+        self.touch(room);
+        if let Some(reason) = ended {
+            self.end(slot, &reason);
+        }
+    }
+
+    /// A connection takes no more part: its room is told, and what is left to say is said.
+    fn end(&mut self, slot: usize, reason: &str) {
+        self.leave(slot);
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        socket.ended.get_or_insert_with(|| reason.into());
+        if socket.outbox.is_ending() && !socket.outbox.has_failed() {
+            socket.begin_ending();
+            self.told.push(slot);
+        } else {
+            self.remove(slot);
+        }
+    }
+
+    /// Takes a member out of its room. Others need not see somebody who only waits for the kernel.
+    fn leave(&mut self, slot: usize) {
+        let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
+        let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.is_open()) else { return };
+        let (room, member, backlog) = (socket.room, socket.member, std::mem::take(&mut socket.backlog));
+        let Some(open) = open_room(&mut self.rooms, room) else { return };
+        // What it has said counts; what it has asked nobody would read.
+        for input in backlog.into_iter().filter(|input| input.asker().is_none()) {
+            open.handle(input, now_ms);
+        }
+        open.handle(Input::Leave(member), now_ms);
+        self.unseat(slot, room, now);
+        self.touch(room);
+    }
+
+    fn unseat(&mut self, slot: usize, room: RoomId, now: Instant) {
+        let Some(open) = open_room(&mut self.rooms, room) else { return };
+        open.unseat(slot, &mut self.sockets, now);
+        if open.members.is_empty() {
+            self.shared.occupied.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+            let unload_after = Duration::from_millis(self.shared.config.unload_after_ms);
+            self.timers.push(Reverse((now + unload_after, Timer::Unload(room))));
+        }
+    }
+
+    /// Reads and drops until the client has closed: unread bytes would turn our close into a reset, and the client might never see the reason.
+    fn drain(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        match socket.read(&mut self.buffer) {
+            Read::Nothing => {}
+            Read::Bytes(_) => self.reconsider(slot),
+            Read::Ended(_) => self.remove(slot),
+        }
+    }
+
+    /// Forgets a connection.
+    fn remove(&mut self, slot: usize) {
+        let Some(mut socket) = self.sockets.try_remove(slot) else { return };
+        // Fails only when it is not registered.
+        let _ = self.poll.registry().deregister(&mut socket.stream);
+        if matches!(socket.stage, Stage::Waiting(_)) {
+            tracing::debug!(action = "http.abandoned", "client left during the handshake");
+        } else if socket.was_open {
+            let reason = socket.ended.as_deref().unwrap_or("connection lost");
+            let (room, reason) = (crate::logging::Printable(socket.room_name()), crate::logging::Printable(reason));
+            tracing::info!(action = "ws.disconnect", connectionId = %socket.id, userId = %socket.user, %room, %reason);
+        }
+    }
+
+    /// Looks at all sockets: who is silent, who is slow, who is late.
+    fn sweep(&mut self, now: Instant) {
+        let now_ms = self.shared.clock.now_ms();
+        for slot in 0..self.sockets.capacity() {
+            let Some(socket) = self.sockets.get_mut(slot) else { continue };
+            match &socket.stage {
+                Stage::Waiting(waiting) if waiting.deadline <= now => {
+                    self.refuse(slot, 503, "the room takes long to load; try again later", 5);
+                }
+                Stage::Waiting(_) => {}
+                Stage::Open => self.sweep_open(slot, now_ms),
+                Stage::Ending { until } | Stage::Draining { until } if *until <= now => self.remove(slot),
+                Stage::Ending { .. } | Stage::Draining { .. } => {}
+            }
+        }
+        for slot in 0..self.rooms.capacity() {
+            self.tick(slot, now, now_ms);
+        }
+    }
+
+    fn sweep_open(&mut self, slot: usize, now_ms: u64) {
+        use crate::liveness::{Due, sweep};
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        // One that is kept from being read is not judged by its silence.
+        let reads = !socket.readable && !socket.deferred && socket.backlog.is_empty();
+        match sweep(socket, reads, now_ms, &self.shared.config) {
+            Due::Nothing => {}
+            Due::Flush => self.told.push(slot),
+            Due::End(closing) => {
+                socket.say_farewell(&closing);
+                self.end(slot, "connection lost");
+            }
+        }
+    }
+}
+
+/// Hands inputs to a room until one is a question that has to wait. One question is answered before the next is asked: a small frame of
+/// questions would otherwise make any number of large answers.
+fn feed(socket: &mut Socket, open: &mut Open, inputs: &mut Vec<Input>, private_bytes_max: usize, now_ms: u64) {
+    for input in inputs.drain(..) {
+        let asks = input.asker().is_some();
+        let waits = asks && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max);
+        if waits || !socket.backlog.is_empty() {
+            socket.backlog.push_back(input);
+            continue;
+        }
+        socket.unanswered += u32::from(asks);
+        open.handle(input, now_ms);
+    }
+}
+
+fn open_room(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Open> {
+    match &mut find(rooms, id)?.stage {
+        crate::host::Stage::Open(open) => Some(open),
+        crate::host::Stage::Loading(_) => None,
+    }
+}

@@ -1,0 +1,300 @@
+//! Who gets into which room: arrivals, loading, unloading, and the end of rooms.
+//!
+//! A room loads once: two first visitors get the same one, and since one thread decides, loading never overlaps with unloading.
+
+use super::inbox::{Arrival, Bell, Message};
+use super::{Timer, Worker, feed, open_room};
+use crate::host::{self, Host, Loaded, Open};
+use crate::liveness::Liveness;
+use crate::logging::Printable;
+use crate::outbox::Outbox;
+use crate::request::error_response;
+use crate::slots::{RoomId, find, member_at};
+use crate::socket::{Allowance, ConnectionId, Socket, Stage, Waiting};
+use crate::upgrade::SHUTTING_DOWN;
+use crate::websocket::Decoder;
+use mio::Interest;
+use room::{Closing, Input, Kind};
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use store::RoomKey;
+
+/// An empty room that is not settled yet is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Presence is swept this often while there is any.
+const TICK: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Takes a connection over, and lets it in as soon as its room is there.
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { stream, room: key, dialect, admission, hello, early, accepted, deadline } = arrival;
+        let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        let vacancy = self.sockets.vacant_entry();
+        let (slot, limits) = (vacancy.key(), &self.shared.config.limits);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, mio::Token(slot), interest) {
+            tracing::warn!(action = "server.error", %error, "cannot watch a connection; check the limit of open files");
+            return;
+        }
+        let member = member_at(slot, self.shared.next_serial());
+        let socket = Socket {
+            stream,
+            id: ConnectionId { since_ms: now_ms, chance: fastrand::u32(..) },
+            user: admission.author.clone(),
+            dialect,
+            session: dialect.session(member, host::room_limits(limits).message),
+            decoder: Decoder::new(limits.frame_bytes_max as usize),
+            member,
+            room: RoomId { slot: u32::MAX, serial: 0 },
+            key: key.clone(),
+            place: 0,
+            voice: 0,
+            readable: false,
+            hung_up: false,
+            queued: false,
+            deferred: false,
+            was_open: false,
+            unanswered: 0,
+            stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, deadline })),
+            outbox: Outbox::default(),
+            backlog: VecDeque::new(),
+            liveness: Liveness::new(now_ms),
+            allowance: Allowance::new(limits.bytes_per_s, now),
+            ended: None,
+            accepted,
+        };
+        vacancy.insert(socket);
+        if self.stopping {
+            return self.refuse(slot, 503, SHUTTING_DOWN, 5);
+        }
+        if let Some(left_ms) = self.pauses.left_ms(&key, now_ms) {
+            return self.refuse(slot, 503, CANNOT_STORE, left_ms.div_ceil(1_000) as u32);
+        }
+        let id = match self.table.get(&key) {
+            Some(id) => *id,
+            None => self.load(&key),
+        };
+        let connections_max = self.shared.config.limits.room_connections_max as usize;
+        let Some(host) = find(&mut self.rooms, id) else { return };
+        self.sockets[slot].room = id;
+        match &mut host.stage {
+            host::Stage::Loading(waiting) if waiting.len() < connections_max => waiting.push(slot),
+            host::Stage::Open(open) if open.members.len() < connections_max => self.admit(slot),
+            _ => self.refuse(slot, 503, FULL, 5),
+        }
+    }
+
+    /// Begins to read a room, on a thread where waiting for the disk stops nobody.
+    fn load(&mut self, key: &RoomKey) -> RoomId {
+        self.room_serial = self.room_serial.wrapping_add(1);
+        let vacancy = self.rooms.vacant_entry();
+        let id = RoomId { slot: vacancy.key() as u32, serial: self.room_serial };
+        vacancy.insert(Host { id, key: key.clone(), stage: host::Stage::Loading(Vec::new()) });
+        self.table.insert(key.clone(), id);
+        let (shared, inbox, key) = (self.shared.clone(), self.inbox.clone(), key.clone());
+        let has_failed = self.pauses.has_failed(&key);
+        self.shared.runtime.spawn_blocking(move || {
+            let loaded =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host::load(&shared, &key, has_failed)));
+            inbox.send(Message::Loaded(id, loaded.unwrap_or_else(|_| Err("internal error".to_owned()))));
+        });
+        id
+    }
+
+    /// A room was read: lets everybody in who waits for it, or tells them that it cannot be.
+    pub(super) fn loaded(&mut self, id: RoomId, loaded: Result<Box<Loaded>, String>) {
+        let now = Instant::now();
+        let Some(host) = find(&mut self.rooms, id) else { return };
+        let host::Stage::Loading(waiting) = &mut host.stage else { return };
+        let waiting = std::mem::take(waiting);
+        match loaded {
+            Ok(loaded) => {
+                let strict = self.shared.config.durability == crate::config::Durability::Strict;
+                let bell = Arc::new(Bell { inbox: self.inbox.clone(), room: id }).into();
+                host.stage = host::Stage::Open(Box::new(Open::new(*loaded, strict, bell, now)));
+                for slot in waiting {
+                    if self.waits_for(slot, id) {
+                        self.admit(slot);
+                    }
+                }
+                let unload_after = Duration::from_millis(self.shared.config.unload_after_ms);
+                self.timers.push(Reverse((now + unload_after, Timer::Unload(id))));
+            }
+            Err(error) => {
+                let key = host.key.clone();
+                tracing::error!(action = "room.error", room = %Printable(&key), error, "cannot open room");
+                let now_ms = self.shared.clock.now_ms();
+                self.pauses.begin(&key, now_ms);
+                let retry_after_s = self.pauses.left_ms(&key, now_ms).unwrap_or_default().div_ceil(1_000) as u32;
+                self.forget_room(id);
+                for slot in waiting {
+                    if self.waits_for(slot, id) {
+                        self.refuse(slot, 503, CANNOT_STORE, retry_after_s);
+                    }
+                }
+            }
+        }
+    }
+
+    fn waits_for(&self, slot: usize, id: RoomId) -> bool {
+        self.sockets.get(slot).is_some_and(|socket| socket.room == id && matches!(socket.stage, Stage::Waiting(_)))
+    }
+
+    /// Makes a connection a member of its room.
+    fn admit(&mut self, slot: usize) {
+        let Self { sockets, rooms, shared, inputs, told, .. } = self;
+        let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
+        let Some(socket) = sockets.get_mut(slot) else { return };
+        let Some(open) = open_room(rooms, socket.room) else { return };
+        let Stage::Waiting(waiting) = std::mem::replace(&mut socket.stage, Stage::Open) else { return };
+        let Waiting { admission, hello, early, .. } = *waiting;
+        (socket.was_open, socket.liveness) = (true, Liveness::new(now_ms));
+        socket.accepted.opened();
+        let room = Printable(socket.room_name());
+        tracing::info!(action = "ws.connect", connectionId = %socket.id, userId = %socket.user, %room, dialect = socket.dialect.name());
+        socket.outbox.greet(hello);
+        open.seat(slot, socket, limits.ring_bytes_max as usize);
+        if open.members.len() == 1 {
+            shared.occupied.fetch_add(1, Ordering::AcqRel);
+        }
+        let (member, author) = (socket.member, admission.author);
+        let (access, trusts_all) = (admission.access, admission.trusts_all);
+        open.handle(Input::Join { member, kind: Kind::Client, access, author, trusts_all }, now_ms);
+        socket.session.open(inputs);
+        // Its own questions at the door are few; they need not wait for each other.
+        for input in inputs.drain(..) {
+            socket.unanswered += u32::from(input.asker().is_some());
+            open.handle(input, now_ms);
+        }
+        let ended = socket.decode(&early, now_ms, inputs);
+        feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);
+        told.push(slot);
+        let room = socket.room;
+        self.touch(room);
+        self.reconsider(slot);
+        if let Some(reason) = ended {
+            self.end(slot, &reason);
+        }
+    }
+
+    /// Answers a request that cannot become a WebSocket now.
+    pub(super) fn refuse(&mut self, slot: usize, status: u16, reason: &str, retry_after_s: u32) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        socket.outbox.end([error_response(status, reason, Some(retry_after_s)).into()]);
+        socket.begin_ending();
+        self.told.push(slot);
+    }
+
+    /// Ends a room: what it has is on the disk, or cannot get there.
+    pub(super) fn close_room(&mut self, id: RoomId, closing: &Closing) {
+        let Some(open) = self.open_room(id) else { return };
+        let members = open.members.clone();
+        for slot in members.into_iter().map(|slot| slot as usize) {
+            self.unseat(slot, id, Instant::now());
+            if let Some(socket) = self.sockets.get_mut(slot) {
+                socket.say_farewell(closing);
+                socket.begin_ending();
+                self.told.push(slot);
+            }
+        }
+        self.forget_room(id);
+    }
+
+    /// Storage has failed a room: its members are told, and nobody gets in for a while.
+    pub(super) fn storage_failed(&mut self, id: RoomId, error: &str) {
+        let Some(host) = find(&mut self.rooms, id) else { return };
+        let key = host.key.clone();
+        self.report(id, error);
+        self.pauses.begin(&key, self.shared.clock.now_ms());
+        self.close_room(id, &Closing::StorageFailed);
+    }
+
+    fn report(&mut self, id: RoomId, error: &str) {
+        let Some(host) = find(&mut self.rooms, id) else { return };
+        let host::Stage::Open(open) = &host.stage else { return };
+        let (room, members) = (Printable(&host.key), open.members.len());
+        tracing::error!(action = "room.error", %room, error, members, "storage failed");
+    }
+
+    fn forget_room(&mut self, id: RoomId) {
+        if let Some(host) = find(&mut self.rooms, id) {
+            if self.table.get(&host.key) == Some(&id) {
+                self.table.remove(&host.key);
+            }
+            self.rooms.remove(id.slot as usize);
+        }
+    }
+
+    /// Lets a room go if nobody has been in it for a while and everything is on the disk.
+    pub(super) fn unload(&mut self, id: RoomId, now: Instant) {
+        let unload_after = Duration::from_millis(self.shared.config.unload_after_ms);
+        let Some(open) = self.open_room(id) else { return };
+        if open.vacant_since.is_none_or(|since| since + unload_after > now) {
+            return;
+        }
+        if open.is_settled() && !open.is_dirty {
+            self.forget_room(id);
+        } else {
+            self.timers.push(Reverse((now + ASK_AGAIN, Timer::Unload(id))));
+        }
+    }
+
+    /// What time does to a room.
+    pub(super) fn tick(&mut self, slot: usize, now: Instant, now_ms: u64) {
+        let Some(Host { id, stage: host::Stage::Open(open), .. }) = self.rooms.get_mut(slot) else { return };
+        if open.room.wants_ticks() && now >= open.ticked + TICK {
+            open.ticked = now;
+            open.handle(Input::Tick, now_ms);
+            let id = *id;
+            self.touch(id);
+        }
+    }
+
+    /// Nobody new gets in, no room takes anything more, and everything accepted goes to the disk.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        let waiting: Vec<usize> = self
+            .sockets
+            .iter()
+            .filter_map(|(slot, socket)| matches!(socket.stage, Stage::Waiting(_)).then_some(slot))
+            .collect();
+        for slot in waiting {
+            self.refuse(slot, 503, SHUTTING_DOWN, 5);
+        }
+        let (store, inbox) = (self.shared.store.clone(), self.inbox.clone());
+        self.shared.runtime.spawn_blocking(move || {
+            inbox.send(Message::Flushed(store.flush().map_err(|error| error.to_string())));
+        });
+    }
+
+    /// Everything is on the disk, or not: who waits for an acknowledgement gets it, and everybody is told to go.
+    pub(super) fn flushed_all(&mut self, result: &Result<(), String>) {
+        let now_ms = self.shared.clock.now_ms();
+        let ids: Vec<RoomId> = self.rooms.iter().map(|(_, host)| host.id).collect();
+        for id in ids {
+            match result {
+                Ok(()) => {
+                    if let Some(open) = open_room(&mut self.rooms, id) {
+                        open.note_durable(now_ms);
+                        open.perform(&mut self.sockets, &mut self.told, &mut Vec::new());
+                    }
+                    self.close_room(id, &Closing::ShuttingDown);
+                }
+                Err(error) => {
+                    self.report(id, error);
+                    self.shared.flush_failed.store(true, Ordering::Release);
+                    self.close_room(id, &Closing::StorageFailed);
+                }
+            }
+            self.forget_room(id);
+        }
+    }
+}
+
+/// Why somebody cannot enter now. All of them are worth another try.
+const CANNOT_STORE: &str = "the room cannot store changes right now; try again later";
+const FULL: &str = "the room has all the connections that it may have; try again later";

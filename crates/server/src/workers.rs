@@ -1,0 +1,125 @@
+//! The threads that serve rooms, and what they share. A room belongs to the thread that its name's hash says, with all its sockets.
+
+use crate::clock::Clock;
+use crate::compaction::Compactor;
+use crate::config::Config;
+use crate::worker::{Arrival, INBOX, Inbox, Message, Worker};
+use mio::{Poll, Waker};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use store::Store;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) compactor: Compactor,
+    /// Has the threads that wait for the disk.
+    pub(crate) runtime: Handle,
+    /// Rooms with at least one member.
+    pub(crate) occupied: AtomicUsize,
+    /// A flush at shutdown has failed: what was not acknowledged may not be on the disk.
+    pub(crate) flush_failed: AtomicBool,
+    serial: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock, compactor: Compactor) -> Self {
+        Self {
+            store,
+            config,
+            clock,
+            compactor,
+            runtime: Handle::current(),
+            occupied: AtomicUsize::new(0),
+            flush_failed: AtomicBool::new(false),
+            serial: AtomicU64::new(1),
+        }
+    }
+
+    /// A number that no member of this process has had.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// All workers.
+pub(crate) struct Workers {
+    pub(crate) shared: Arc<Shared>,
+    inboxes: Vec<Arc<Inbox>>,
+    hasher: RandomState,
+    /// Workers that have not ended.
+    running: watch::Receiver<usize>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Workers {
+    /// Starts so many threads.
+    pub(crate) fn start(shared: Shared, count: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(shared);
+        let (running, running_seen) = watch::channel(0);
+        let mut inboxes = Vec::new();
+        for number in 0..count {
+            let poll = Poll::new()?;
+            let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), INBOX)?));
+            inboxes.push(inbox.clone());
+            let (shared, ended) = (shared.clone(), Ended(running.clone()));
+            running.send_modify(|running| *running += 1);
+            std::thread::Builder::new().name(format!("rooms-{number}")).spawn(move || {
+                let _ended = ended;
+                Worker::new(shared, inbox, poll).run();
+            })?;
+        }
+        Ok(Self {
+            shared,
+            inboxes,
+            hasher: RandomState::new(),
+            running: running_seen,
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    /// Hands a connection to the thread of its room.
+    pub(crate) fn enter(&self, arrival: Arrival) {
+        let worker = self.hasher.hash_one(&*arrival.room) as usize % self.inboxes.len();
+        self.inboxes[worker].send(Message::Arrival(Box::new(arrival)));
+    }
+
+    /// True from the moment on at which the server was told to stop.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Lets nobody in any more; what was accepted goes to the disk, and then everybody is told.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Stop));
+    }
+
+    /// Done when every worker has ended, each when its last socket is gone. Nobody enters after that.
+    pub(crate) async fn finished(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Finish));
+        let mut running = self.running.clone();
+        // An error means that the last one is gone.
+        let _ = running.wait_for(|running| *running == 0).await;
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Abort));
+    }
+}
+
+/// Tells that a worker has ended, in whatever way.
+struct Ended(watch::Sender<usize>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}

@@ -9,6 +9,8 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub struct Durable {
     offset: AtomicU64,
+    /// What syncs have covered. In mode `interval` the offset that is told runs ahead of it.
+    synced: AtomicU64,
     failures: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
@@ -16,7 +18,7 @@ pub struct Durable {
 impl Durable {
     /// A cell for a room whose changes before `offset` are durable.
     pub fn new(offset: u64) -> Self {
-        Self { offset: AtomicU64::new(offset), ..Self::default() }
+        Self { offset: AtomicU64::new(offset), synced: AtomicU64::new(offset), ..Self::default() }
     }
 
     /// Every change before this offset is on stable storage.
@@ -43,6 +45,22 @@ impl Durable {
         if self.offset.fetch_max(offset, Ordering::AcqRel) < offset {
             self.notify();
         }
+    }
+
+    /// Up to where syncs have covered the room's changes.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Notes that everything before `offset` is synced, and tells nobody: may be called under a lock.
+    pub(crate) fn note_synced(&self, offset: u64) {
+        self.synced.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Everything before `offset` is synced, and so it is durable in every mode.
+    pub(crate) fn advance_synced(&self, offset: u64) {
+        self.note_synced(offset);
+        self.advance(offset);
     }
 
     /// Store side: a write or sync that concerns this room failed.

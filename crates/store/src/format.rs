@@ -15,8 +15,9 @@
 //! The head keeps this shape in every version; the version speaks of the body and of the kinds.
 
 use crate::{Change, Position, RoomKey};
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The version that this program writes and reads.
@@ -118,84 +119,165 @@ fn read_head(bytes: &[u8], segment: u64, at: u64) -> Option<Parsed> {
 }
 
 fn head_crc(head: &[u8], segment: u64, at: u64) -> u32 {
-    let place = crc32c::crc32c_append(crc32c::crc32c(&segment.to_le_bytes()), &at.to_le_bytes());
-    crc32c::crc32c_append(place, head)
+    // One call for both numbers: most of the price of a short checksum is the call.
+    let place = (u128::from(at) << 64) | u128::from(segment);
+    crc32c::crc32c_append(crc32c::crc32c(&place.to_le_bytes()), head)
 }
 
-/// A record that is complete but for its place, so that the work is done before the log's lock is taken.
-#[derive(Debug)]
+/// Records that are complete but for their places, one behind the other, so that the work is done before the log's
+/// lock is taken. Cleared and used again, as most of an append would else be allocation.
+#[derive(Debug, Default)]
 pub(crate) struct Draft {
     bytes: Vec<u8>,
-    crc_at: usize,
+    records: Vec<Drafted>,
+}
+
+/// One record of a draft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drafted {
+    /// Offset of its first change.
+    pub(crate) first: u64,
+    /// How many changes.
+    pub(crate) count: u32,
+    /// Where it begins in the draft.
+    pub(crate) at: u32,
+    /// Length of the record.
+    pub(crate) bytes: u32,
+    /// Checksum of its body.
     pub(crate) body_crc: u32,
+    /// The time of its newest change, in milliseconds since the Unix epoch.
+    pub(crate) newest_ms: u64,
+    head_bytes: u16,
+}
+
+impl Drafted {
+    fn range(&self) -> Range<usize> {
+        self.at as usize..self.at as usize + self.bytes as usize
+    }
 }
 
 impl Draft {
-    /// The changes of one append. Fails with `InvalidInput` when a length is out of its range.
-    pub(crate) fn changes(room: &RoomKey, at: Position, changes: &[Change]) -> io::Result<Self> {
-        let body_bytes = body_bytes(changes)?;
-        Self::record(Kind::Changes, room, at, changes.len() as u32, body_bytes, |out| {
+    /// A draft of the end of the life `at.epoch`.
+    pub(crate) fn of_end(room: &RoomKey, at: Position) -> io::Result<Self> {
+        let mut draft = Self::default();
+        draft.add_end(room, at)?;
+        Ok(draft)
+    }
+
+    /// Adds the changes of one append. Fails with `InvalidInput`, and adds nothing, when a length is out of its range.
+    pub(crate) fn add_changes(&mut self, room: &str, at: Position, changes: &[Change]) -> io::Result<()> {
+        let newest_ms = changes.iter().map(|change| change.time_ms).max().unwrap_or(0);
+        let (count, body_bytes) = (changes.len() as u32, body_bytes(changes)?);
+        self.add(Kind::Changes, room, at, count, body_bytes, newest_ms, |out| {
             for change in changes {
-                out.put_u16_le(change.author.len() as u16);
-                out.put_u64_le(change.time_ms);
-                out.put_u32_le(change.bytes.len() as u32);
-                out.put_slice(change.author.as_bytes());
-                out.put_slice(&change.bytes);
+                let mut fixed = [0; CHANGE_FIXED_BYTES];
+                fixed[..2].copy_from_slice(&(change.author.len() as u16).to_le_bytes());
+                fixed[2..10].copy_from_slice(&change.time_ms.to_le_bytes());
+                fixed[10..].copy_from_slice(&(change.bytes.len() as u32).to_le_bytes());
+                out.extend_from_slice(&fixed);
+                out.extend_from_slice(change.author.as_bytes());
+                out.extend_from_slice(&change.bytes);
             }
         })
     }
 
-    /// The end of the life `at.epoch`.
-    pub(crate) fn deleted(room: &RoomKey, at: Position) -> io::Result<Self> {
-        Self::record(Kind::Deleted, room, at, 0, 0, |_| {})
+    /// Adds the end of the life `at.epoch`.
+    pub(crate) fn add_end(&mut self, room: &str, at: Position) -> io::Result<()> {
+        self.add(Kind::Deleted, room, at, 0, 0, 0, |_| {})
     }
 
-    /// A record that is written again: the same head and body for another place.
-    pub(crate) fn again(head: &Head, body: &[u8]) -> io::Result<Self> {
+    /// Adds a record that is written again: the same head and body for another place.
+    pub(crate) fn add_again(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         let at = Position { epoch: head.epoch, offset: head.offset };
-        Self::record(head.kind, &head.room, at, head.count, body.len(), |out| out.put_slice(body))
+        let newest_ms = newest_ms(body, head.count).unwrap_or(0);
+        self.add(head.kind, &head.room, at, head.count, body.len(), newest_ms, |out| out.extend_from_slice(body))
     }
 
-    fn record(
+    #[expect(clippy::too_many_arguments, reason = "the fields of a head")]
+    fn add(
+        &mut self,
         kind: Kind,
-        room: &RoomKey,
+        room: &str,
         at: Position,
         count: u32,
         body_bytes: usize,
+        newest_ms: u64,
         body: impl FnOnce(&mut Vec<u8>),
-    ) -> io::Result<Self> {
+    ) -> io::Result<()> {
         if room.is_empty() || room.len() > ROOM_BYTES_MAX {
             return Err(invalid(format!("a room name has 1 to {ROOM_BYTES_MAX} bytes, this one has {}", room.len())));
         }
+        let start = self.bytes.len();
+        if start + body_bytes > BODY_BYTES_MAX {
+            return Err(invalid(format!("one write takes at most {BODY_BYTES_MAX} bytes; append in parts")));
+        }
         let head_bytes = HEAD_FIXED_BYTES + room.len();
-        let mut bytes = Vec::with_capacity(head_bytes + body_bytes);
-        bytes.put_slice(&MAGIC);
-        bytes.put_u8(VERSION);
-        bytes.put_u8(kind as u8);
-        bytes.put_u16_le(room.len() as u16);
-        bytes.put_u64_le(at.epoch);
-        bytes.put_u64_le(at.offset);
-        bytes.put_u32_le(count);
-        bytes.put_u32_le(body_bytes as u32);
-        bytes.put_u32_le(0);
-        bytes.put_slice(room.as_bytes());
-        bytes.put_u32_le(0);
-        body(&mut bytes);
-        let body_crc = crc32c::crc32c(&bytes[head_bytes..]);
-        bytes[32..36].copy_from_slice(&body_crc.to_le_bytes());
-        Ok(Self { bytes, crc_at: head_bytes - CRC_BYTES, body_crc })
+        self.bytes.reserve(head_bytes + body_bytes);
+        let mut fixed = [0; HEAD_FIXED_BYTES - CRC_BYTES];
+        fixed[..4].copy_from_slice(&MAGIC);
+        fixed[4] = VERSION;
+        fixed[5] = kind as u8;
+        fixed[6..8].copy_from_slice(&(room.len() as u16).to_le_bytes());
+        fixed[8..16].copy_from_slice(&at.epoch.to_le_bytes());
+        fixed[16..24].copy_from_slice(&at.offset.to_le_bytes());
+        fixed[24..28].copy_from_slice(&count.to_le_bytes());
+        fixed[28..32].copy_from_slice(&(body_bytes as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&fixed);
+        self.bytes.extend_from_slice(room.as_bytes());
+        self.bytes.extend_from_slice(&[0; CRC_BYTES]);
+        body(&mut self.bytes);
+        let body_crc = crc32c::crc32c(&self.bytes[start + head_bytes..]);
+        self.bytes[start + 32..start + 36].copy_from_slice(&body_crc.to_le_bytes());
+        let (first, bytes, head_bytes) = (at.offset, (self.bytes.len() - start) as u32, head_bytes as u16);
+        self.records.push(Drafted { first, count, at: start as u32, bytes, body_crc, newest_ms, head_bytes });
+        Ok(())
     }
 
-    /// Bytes of the whole record.
+    /// The records, in their order.
+    pub(crate) fn records(&self) -> &[Drafted] {
+        &self.records
+    }
+
+    /// Bytes of all records together.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// The finished record for its place.
+    /// Leaves out the records for which `stays`, called for each in its order, says no.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&Drafted) -> bool) {
+        let mut end = 0;
+        let bytes = &mut self.bytes;
+        self.records.retain_mut(|record| {
+            let stays = stays(record);
+            if stays {
+                if record.at as usize != end {
+                    bytes.copy_within(record.range(), end);
+                    record.at = end as u32;
+                }
+                end += record.bytes as usize;
+            }
+            stays
+        });
+        bytes.truncate(end);
+    }
+
+    /// The finished records for their place.
     pub(crate) fn placed(&mut self, segment: u64, at: u64) -> &[u8] {
-        let crc = head_crc(&self.bytes[..self.crc_at], segment, at);
-        self.bytes[self.crc_at..self.crc_at + CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        for record in &self.records {
+            let whole = &mut self.bytes[record.range()];
+            let (head, rest) = whole.split_at_mut(usize::from(record.head_bytes) - CRC_BYTES);
+            let crc = head_crc(head, segment, at + u64::from(record.at));
+            rest[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        }
         &self.bytes
+    }
+
+    /// Takes out all records. Gives up memory beyond `bytes_max`.
+    pub(crate) fn clear(&mut self, bytes_max: usize) {
+        self.records.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes_max);
+        self.records.shrink_to(bytes_max / size_of::<Drafted>());
     }
 }
 
@@ -289,10 +371,45 @@ mod tests {
         ("a room".into(), at, vec![change("ann", b"one"), change("", b""), change("bob", b"two")])
     }
 
+    fn draft_of(room: &RoomKey, at: Position, changes: &[Change]) -> Draft {
+        let mut draft = Draft::default();
+        draft.add_changes(room, at, changes).unwrap();
+        draft
+    }
+
+    #[test]
+    fn joined_records_are_each_at_their_place_whatever_is_left_out() {
+        let (_, at, changes) = sample();
+        for left_out in 0..8_u32 {
+            let mut draft = Draft::default();
+            for room in ["a", "room b", "c"] {
+                draft.add_changes(room, at, &changes[room.len() % 3..]).unwrap();
+            }
+            let mut index = 0;
+            draft.retain(|_| {
+                index += 1;
+                left_out & (1 << (index - 1)) == 0
+            });
+            let bytes = draft.placed(5, 99).to_vec();
+            let mut found = Vec::new();
+            let mut next = 0;
+            while next < bytes.len() {
+                let Parsed::Head(head) = parse_head(&bytes[next..], 5, 99 + next as u64) else { panic!("no head") };
+                let end = next + head.record_bytes() as usize;
+                assert!(head.fits(&bytes[next + head.bytes()..end]));
+                found.push(head.room.to_string());
+                next = end;
+            }
+            let rooms = ["a", "room b", "c"].into_iter().zip(0..);
+            let expected: Vec<_> = rooms.filter(|(_, bit)| left_out & (1 << bit) == 0).map(|(room, _)| room).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let (room, at, changes) = sample();
-        let mut draft = Draft::changes(&room, at, &changes).unwrap();
+        let mut draft = draft_of(&room, at, &changes);
         let bytes = Bytes::copy_from_slice(draft.placed(5, 99));
         let Parsed::Head(head) = parse_head(&bytes, 5, 99) else { panic!("no head") };
         assert_eq!((&head.room, head.epoch, head.offset, head.count), (&room, 7, 3, 3));
@@ -306,7 +423,7 @@ mod tests {
     #[test]
     fn a_record_at_another_place_is_none() {
         let (room, at, changes) = sample();
-        let mut draft = Draft::changes(&room, at, &changes).unwrap();
+        let mut draft = draft_of(&room, at, &changes);
         let bytes = draft.placed(5, 99).to_vec();
         for (segment, at) in [(5, 98), (6, 99), (99, 5)] {
             assert!(matches!(parse_head(&bytes, segment, at), Parsed::Bad));
@@ -316,7 +433,7 @@ mod tests {
     #[test]
     fn every_cut_and_every_flipped_bit_is_noticed() {
         let (room, at, changes) = sample();
-        let mut draft = Draft::changes(&room, at, &changes).unwrap();
+        let mut draft = draft_of(&room, at, &changes);
         let whole = draft.placed(1, 0).to_vec();
         let intact = |bytes: &[u8]| match parse_head(bytes, 1, 0) {
             Parsed::Head(head) => bytes.get(head.bytes()..).is_some_and(|body| head.fits(body)),
@@ -336,7 +453,7 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_from_damage() {
         let (room, at, _) = sample();
-        let mut draft = Draft::deleted(&room, at).unwrap();
+        let mut draft = Draft::of_end(&room, at).unwrap();
         draft.bytes[4] = 9;
         let bytes = draft.placed(1, 0).to_vec();
         assert!(matches!(parse_head(&bytes, 1, 0), Parsed::Version(9)));
@@ -346,9 +463,11 @@ mod tests {
     fn lengths_out_of_range_are_refused() {
         let (room, at, mut changes) = sample();
         changes[0].author = "x".repeat(257).into();
-        assert!(Draft::changes(&room, at, &changes).is_err());
+        let mut draft = draft_of(&room, at, &changes[1..]);
+        assert!(draft.add_changes(&room, at, &changes).is_err());
+        assert_eq!(draft.records().len(), 1, "nothing of it was added");
         let long: RoomKey = "x".repeat(ROOM_BYTES_MAX + 1).into();
-        assert!(Draft::deleted(&long, at).is_err());
-        assert!(Draft::deleted(&"".into(), at).is_err());
+        assert!(Draft::of_end(&long, at).is_err());
+        assert!(Draft::of_end(&"".into(), at).is_err());
     }
 }

@@ -38,6 +38,17 @@ pub struct Change {
     pub bytes: Bytes,
 }
 
+/// The changes of one room in an `append_all`.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// The room.
+    pub room: &'a RoomKey,
+    /// The place of the first change.
+    pub at: Position,
+    /// The changes, in order. None: nothing is written, and the result says whether the room stands at `at`.
+    pub changes: &'a [Change],
+}
+
 /// What `open` found.
 #[derive(Debug)]
 pub struct Opened {
@@ -114,12 +125,13 @@ pub enum Durability {
     },
 }
 
-/// A place where rooms survive. All methods may block on the disk; `append` blocks for one write(2) only.
+/// A place where rooms survive. All methods may block on the disk; the appends block for one write(2) only.
 ///
 /// Laws, held by `testkit::contract` and the crash tests of each backend:
 /// * What `append` returned `Ok` for is read back by `open` and `read_since`, also after the process was killed.
 /// * What lies before `Durable::offset` is read back also after a power cut.
-/// * `append` is atomic per call: after a crash a room has all changes of a call or none of them.
+/// * An append is atomic per room: after a crash a room has all changes of its part or none of them, whatever the others
+///   have.
 /// * A failed append or sync is told to every room it concerns (`Durable::failures`); nothing written
 ///   before a failed sync becomes durable without being written again, which the next `open` does.
 /// * `replace_with_snapshot`, interrupted anywhere, leaves a room that reads the same.
@@ -130,10 +142,21 @@ pub trait Store: Send + Sync {
     /// failure; changes whose sync had failed are then written again before this returns, and the cell is a fresh one.
     fn open(&self, room: &RoomKey, new_epoch: u64) -> Result<Opened, StoreError>;
 
-    /// Writes changes `at.offset ..` of the life `at.epoch` to the operating system in one write.
-    /// Fails with `Stale` when the room is not open, the epoch is not its, `at.offset` is not its head, or a sync of it has
-    /// failed since it was opened. After an I/O error nothing of this call is visible, and the room's head is unchanged.
-    fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError>;
+    /// Writes the changes of several rooms to the operating system in one write. One result per part, in the order of `batch`.
+    ///
+    /// `Stale` when the room is not open, the epoch is not its, `at.offset` is not its head, or a sync of it has failed since it
+    /// was opened; the other parts are written. The same holds for a part with a length out of its range (`Io`), and for
+    /// a part with which the batch would have more than 2^30 bytes. A room that occurs again stands where its part before ends.
+    ///
+    /// After an I/O error no part is written: nothing of any is visible, each room's head is unchanged, and each is told by its
+    /// `Durable::failures`. Should power fail before what the failed write left behind has been cut off for good, a room may
+    /// have its whole part after all.
+    fn append_all(&self, batch: &[Append<'_>]) -> Vec<Result<(), StoreError>>;
+
+    /// Writes changes `at.offset ..` of the life `at.epoch`: `append_all` for one room.
+    fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError> {
+        self.append_all(&[Append { room, at, changes }]).pop().expect("there is a result for each part")
+    }
 
     /// The changes from `at` on, in order and without a gap. None: `at` is of another life, beyond the head, or before what
     /// the log still holds whole.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Wake, Waker};
-use store::{Change, Durable, Opened, Position, RoomKey, Store, StoreError};
+use store::{Append, Change, Durable, Opened, Position, RoomKey, Store, StoreError};
 
 type Case = (&'static str, fn(&dyn Store));
 
@@ -16,6 +16,8 @@ pub const CASES: &[Case] = &[
     ("an unknown room opens empty and is not listed", unknown_room_opens_empty),
     ("what was appended is read back as it came", appended_is_read_back),
     ("an append elsewhere than at the head is stale and changes nothing", append_elsewhere_is_stale),
+    ("an append of several rooms writes each of them", several_rooms_are_appended_to),
+    ("a room that refuses its part of an append fails alone", a_part_fails_alone),
     ("read_since gives what follows a position, or nothing at all", read_since_gives_what_follows),
     ("a snapshot stands for what it covers", snapshot_stands_for_what_it_covers),
     ("a snapshot elsewhere is stale", snapshot_elsewhere_is_stale),
@@ -132,6 +134,69 @@ fn append_elsewhere_is_stale(store: &dyn Store) {
         assert!(is_stale(store.append(&room("a"), position(at), &changes(5..6))), "{at:?}");
     }
     assert_eq!(open(store, "a", 1).changes, numbered(0, changes(0..2)));
+}
+
+/// What a part of an append is given as: room, epoch, offset, changes.
+type Part<'a> = (&'a str, u64, u64, &'a [Change]);
+
+fn append_all(store: &dyn Store, parts: &[Part<'_>]) -> Vec<Result<(), StoreError>> {
+    let rooms: Vec<_> = parts.iter().map(|part| room(part.0)).collect();
+    let part = |(&(_, epoch, offset, changes), room)| Append { room, at: Position { epoch, offset }, changes };
+    let batch: Vec<_> = parts.iter().zip(&rooms).map(part).collect();
+    store.append_all(&batch)
+}
+
+fn several_rooms_are_appended_to(store: &dyn Store) {
+    assert!(append_all(store, &[]).is_empty());
+    let names = ["a", "b", "c", "d"];
+    let held: Vec<_> = (1..).zip(names).map(|(epoch, name)| open(store, name, epoch)).collect();
+    append(store, "c", (3, 0), &changes(50..52));
+    let [one, two, three] = [changes(0..1), changes(10..13), changes(52..53)];
+    let more = changes(1..4);
+    let parts: [Part<'_>; 5] =
+        [("a", 1, 0, &one), ("b", 2, 0, &two), ("c", 3, 2, &three), ("d", 4, 0, &[]), ("a", 1, 1, &more)];
+    let results = append_all(store, &parts);
+    assert!(results.len() == 5 && results.iter().all(Result::is_ok), "{results:?}");
+    let expected = [changes(0..4), changes(10..13), changes(50..53), Vec::new()];
+    for ((epoch, name), content) in (1..).zip(names).zip(expected) {
+        let opened = open(store, name, 99);
+        assert_eq!((opened.epoch, opened.changes), (epoch, numbered(0, content)));
+    }
+    for (room, head) in held.iter().zip([4, 3, 3, 0]) {
+        await_cell(&room.durable, |cell| cell.offset() == head);
+        assert_eq!(room.durable.failures(), 0);
+    }
+}
+
+fn a_part_fails_alone(store: &dyn Store) {
+    let names = ["a", "b", "c"];
+    let held: Vec<_> = (1..).zip(names).map(|(epoch, name)| open(store, name, epoch)).collect();
+    for round in 0..8 {
+        // Which rooms refuse; their parts are of different lengths, and at the beginning, in the middle and at the end.
+        let refuses = |index: u64| round & (1 << index) != 0;
+        let new: Vec<_> = (0..3).map(|index| changes(100 * round + 10 * index..100 * round + 11 * index + 1)).collect();
+        let heads: Vec<_> = names.iter().map(|name| open(store, name, 99).head).collect();
+        let part = |index: u64| {
+            let at = heads[index as usize] + u64::from(refuses(index));
+            (names[index as usize], index + 1, at, &new[index as usize][..])
+        };
+        let results = append_all(store, &[part(0), ("never opened", 9, 0, &new[0]), part(1), part(2)]);
+        let stale: Vec<_> = results.into_iter().map(is_stale).collect();
+        assert_eq!(stale, [refuses(0), true, refuses(1), refuses(2)]);
+        for index in 0..3 {
+            let opened = open(store, names[index as usize], 99);
+            let (added, offset) = (&new[index as usize], heads[index as usize]);
+            let expected = if refuses(index) { Vec::new() } else { numbered(offset, added.clone()) };
+            assert_eq!(opened.changes[offset as usize..], expected, "round {round}, room {index}");
+        }
+    }
+    assert!(held.iter().all(|room| room.durable.failures() == 0), "a refusal is no failure of the disk");
+    // The second part of a room whose first one is refused does not stand in for it.
+    let [one, two] = [changes(0..1), changes(1..2)];
+    let head = open(store, "a", 99).head;
+    let results = append_all(store, &[("a", 1, head + 1, &one), ("a", 1, head, &two), ("a", 1, head, &one)]);
+    assert_eq!(results.into_iter().map(is_stale).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(open(store, "a", 99).changes.last(), Some(&(head, two[0].clone())));
 }
 
 fn read_since_gives_what_follows(store: &dyn Store) {
@@ -304,8 +369,20 @@ fn random_operations_agree(store: &dyn Store) {
                 assert_eq!(opened.snapshot.as_deref(), known.snapshot.as_ref().map(|(_, bytes)| &bytes[..]));
                 assert_eq!(opened.changes, numbered(from, known.content[from as usize..].to_vec()), "seed {seed}");
             }
+            7..=10 => {
+                let parts: Vec<_> =
+                    model.iter().map(|(name, room)| (name.clone(), room.epoch, room.content.len())).collect();
+                let new: Vec<_> =
+                    (0..10).map(|index| changes(step * 100 + index * 10..step * 100 + index * 10 + 2)).collect();
+                let batch: Vec<_> =
+                    parts.iter().zip(&new).map(|(part, new)| (&*part.0, part.1, part.2 as u64, &new[..])).collect();
+                assert!(append_all(store, &batch).iter().all(Result::is_ok), "seed {seed}");
+                for ((name, ..), new) in parts.into_iter().zip(new) {
+                    model.entry(name).or_default().content.extend(new);
+                }
+            }
             _ => {
-                let new = changes(step * 10..step * 10 + rng.u64(1..4));
+                let new = changes(step * 100..step * 100 + rng.u64(1..4));
                 append(store, &name, (known.epoch, head), &new);
                 known.content.extend(new);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use store::{Change, Damage, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
+use store::{Append, Change, Damage, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
 use testkit::client::{Client, PATIENCE};
 use tokio::sync::watch;
 
@@ -112,18 +112,19 @@ impl Store for Spy {
         self.inner.open(room, new_epoch)
     }
 
-    fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError> {
+    fn append_all(&self, batch: &[Append<'_>]) -> Vec<Result<(), StoreError>> {
         let poisoned = |change: &Change| {
             self.poison.is_some_and(|poison| change.bytes.windows(poison.len()).any(|window| window == poison))
         };
-        assert!(!changes.iter().any(poisoned), "the bug of this test");
-        self.counts.send_modify(|counts| *counts.appends.entry(room.to_string()).or_default() += 1);
-        // Rooms append on the runtime's own threads, which would stop everything else for as long as this takes.
-        let held = Held::Append(room.to_string());
-        if self.held() == Some(held.clone()) {
-            tokio::task::block_in_place(|| self.wait_while(&held));
+        for Append { room, changes, .. } in batch {
+            assert!(!changes.iter().any(poisoned), "the bug of this test");
+            self.counts.send_modify(|counts| *counts.appends.entry(room.to_string()).or_default() += 1);
+            let held = Held::Append(room.to_string());
+            if self.held() == Some(held.clone()) {
+                self.wait_while(&held);
+            }
         }
-        self.inner.append(room, at, changes)
+        self.inner.append_all(batch)
     }
 
     fn read_since(&self, room: &RoomKey, at: Position) -> Result<Option<Vec<(u64, Change)>>, StoreError> {

@@ -2,7 +2,7 @@
 //! the contract suite as the simplest store that keeps the laws. Everything counts as durable at once;
 //! nothing touches a disk, so nothing can be damaged and there is nothing to tidy.
 
-use crate::{Change, Damage, Durable, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
+use crate::{Append, Change, Damage, Durable, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,14 +64,16 @@ impl Store for Memory {
         })
     }
 
-    fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError> {
+    fn append_all(&self, batch: &[Append<'_>]) -> Vec<Result<(), StoreError>> {
         let mut rooms = self.rooms();
-        let stale = || StoreError::Stale { room: room.clone(), at };
-        let held = rooms.get_mut(room).filter(|held| held.epoch == at.epoch && held.head() == at.offset);
-        let held = held.ok_or_else(stale)?;
-        held.changes.extend_from_slice(changes);
-        held.durable.advance(held.head());
-        Ok(())
+        let one = |&Append { room, at, changes }: &Append<'_>| {
+            let held = rooms.get_mut(room).filter(|held| held.epoch == at.epoch && held.head() == at.offset);
+            let held = held.ok_or_else(|| StoreError::Stale { room: room.clone(), at })?;
+            held.changes.extend_from_slice(changes);
+            held.durable.advance(held.head());
+            Ok(())
+        };
+        batch.iter().map(one).collect()
     }
 
     fn read_since(&self, room: &RoomKey, at: Position) -> Result<Option<Vec<(u64, Change)>>, StoreError> {

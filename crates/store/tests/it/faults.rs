@@ -1,9 +1,9 @@
 //! A disk that refuses: what was acknowledged stays, nothing else is, and work goes on when the disk does.
 
-use super::{append, compact, key, numbered, open, open_store};
+use super::{append, append_all, compact, key, numbered, open, open_store, options};
 use std::io::ErrorKind;
-use store::backends::embedded::Embedded;
-use store::{Position, Store, StoreError};
+use store::backends::embedded::{Embedded, EmbeddedOptions};
+use store::{Durability, Position, Store, StoreError};
 use testkit::contract::{await_cell, changes};
 use testkit::disk::FaultyDisk;
 
@@ -27,6 +27,43 @@ fn a_failed_write_leaves_nothing_and_the_next_one_works() {
         let again = open_store(&disk.kill(), 1 << 20);
         assert_eq!(open(&again, "a", 9).changes, numbered(0, changes(0..3)));
         assert_eq!(again.damage(), []);
+    }
+}
+
+#[test]
+fn a_failed_write_of_several_rooms_leaves_nothing_of_any() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+        let disk = FaultyDisk::new();
+        // After the first one, syncs come only when somebody waits for them.
+        let hour = Durability::Synced { group_ms: 3_600_000 };
+        let store = Embedded::open_on(disk.shared(), EmbeddedOptions { durability: hour, ..options(1 << 20) }).unwrap();
+        let names = ["a", "b", "c"];
+        let rooms: Vec<_> = (1..).zip(names).map(|(epoch, name)| open(&store, name, epoch)).collect();
+        append(&store, "a", 1, 0, &changes(0..2)).unwrap();
+        await_cell(&rooms[0].durable, |cell| cell.offset() == 2);
+        disk.fail_writes("log/", kind);
+        let [a, b, c] = [changes(2..4), changes(10..13), changes(20..21)];
+        let results = append_all(&store, &[("a", 1, 2, &a), ("a", 1, 9, &a), ("b", 2, 0, &b), ("c", 3, 0, &c)]);
+        let stale: Vec<_> = results.iter().map(|result| matches!(result, Err(StoreError::Stale { .. }))).collect();
+        assert_eq!(stale, [false, true, false, false]);
+        assert!(results.iter().all(Result::is_err));
+        assert!(rooms.iter().all(|room| room.durable.failures() == 1));
+        assert_eq!(names.map(|name| open(&store, name, 9).head), [2, 0, 0]);
+        disk.heal();
+        // A half of the write had whole records in it. The snapshot, which covers a part of one, waits until they are gone for good.
+        append(&store, "a", 1, 2, &changes(5..6)).unwrap();
+        compact(&store, "a", 1, 3).unwrap();
+        for seed in 0..40 {
+            let disk = disk.copy_with_unsynced().cut_power(&mut fastrand::Rng::with_seed(seed));
+            let store = open_store(&disk, 1 << 20);
+            assert_eq!(names.map(|name| open(&store, name, 9).head), [3, 0, 0], "seed {seed}");
+        }
+        let parts: [super::Part<'_>; 2] = [("b", 2, 0, &b), ("c", 3, 0, &c)];
+        assert!(append_all(&store, &parts).iter().all(Result::is_ok));
+        let store = open_store(&disk.kill(), 1 << 20);
+        assert_eq!(open(&store, "b", 9).changes, numbered(0, b));
+        assert_eq!(open(&store, "c", 9).changes, numbered(0, c));
+        assert_eq!(store.damage(), []);
     }
 }
 
@@ -198,7 +235,7 @@ fn a_start_whose_snapshots_cannot_be_read_refuses_rather_than_show_empty_rooms()
     compact(&store, "a", 1, 2).unwrap();
     drop(store);
     disk.fail_reads("snapshots.redb", ErrorKind::Other);
-    let refused = Embedded::open_on(disk.shared(), super::options(1 << 20));
+    let refused = Embedded::open_on(disk.shared(), options(1 << 20));
     assert!(matches!(refused, Err(StoreError::Io { .. })));
     disk.heal();
     assert_eq!(open(&open_store(&disk, 1 << 20), "a", 9).snapshot.as_deref(), Some(&b"up to 2"[..]));
@@ -235,4 +272,29 @@ fn a_delete_that_failed_is_finished_by_the_next_process_or_undone_as_a_whole() {
             assert_eq!(open(&open_store(&disk, 1), "a", 9).epoch, 9, "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_room_whose_end_is_in_a_doubted_segment_does_not_come_back() {
+    let disk = FaultyDisk::new();
+    let store = open_store(&disk, 1 << 20);
+    let _open = (open(&store, "a", 1), append(&store, "a", 1, 0, &changes(0..3)));
+    assert!(store.delete(&key("a")).unwrap());
+    let b = open(&store, "b", 2);
+    disk.fail_syncs("log/", ErrorKind::Other);
+    append(&store, "b", 2, 0, &changes(0..1)).unwrap();
+    await_cell(&b.durable, |cell| cell.failures() == 1);
+    disk.await_failed_syncs_noted("log");
+    let mut disk = disk.kill();
+    for _ in 0..3 {
+        let store = open_store(&disk, 1 << 20);
+        assert!(store.list().unwrap().iter().all(|line| &*line.room != "a"));
+        // Writes room b again. Were room a too, its end would go with the segment and its changes stay.
+        store.flush().unwrap();
+        store.tidy(0).unwrap();
+        disk = disk.kill();
+    }
+    let store = open_store(&disk, 1 << 20);
+    assert_eq!(open(&store, "a", 9).epoch, 9);
+    assert_eq!(open(&store, "b", 9).changes, numbered(0, changes(0..1)));
 }

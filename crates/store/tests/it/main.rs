@@ -12,7 +12,7 @@ mod steps;
 
 use std::sync::Arc;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
-use store::{Change, Durability, KeepLog, Opened, Position, RoomKey, Store, StoreError};
+use store::{Append, Change, Durability, KeepLog, Opened, Position, RoomKey, Store, StoreError};
 use testkit::disk::FaultyDisk;
 
 /// Options for tests: small segments, no waiting for groups.
@@ -38,6 +38,15 @@ fn open(store: &dyn Store, name: &str, new_epoch: u64) -> Opened {
 
 fn append(store: &dyn Store, name: &str, epoch: u64, offset: u64, changes: &[Change]) -> Result<(), StoreError> {
     store.append(&key(name), Position { epoch, offset }, changes)
+}
+
+/// A part of an append: room, epoch, offset, changes.
+type Part<'a> = (&'a str, u64, u64, &'a [Change]);
+
+fn append_all(store: &dyn Store, parts: &[Part<'_>]) -> Vec<Result<(), StoreError>> {
+    let rooms: Vec<_> = parts.iter().map(|part| key(part.0)).collect();
+    let part = |(&(_, epoch, offset, changes), room)| Append { room, at: Position { epoch, offset }, changes };
+    store.append_all(&parts.iter().zip(&rooms).map(part).collect::<Vec<_>>())
 }
 
 fn compact(store: &dyn Store, name: &str, epoch: u64, offset: u64) -> Result<(), StoreError> {

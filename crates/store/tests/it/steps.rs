@@ -1,6 +1,6 @@
 //! The disk goes off at every single operation of what takes several steps: the room reads as before or as after.
 
-use super::{append, compact, keeping, key, open, open_store};
+use super::{append, append_all, compact, keeping, key, open, open_store};
 use store::backends::embedded::Embedded;
 use store::{Change, KeepLog, Store, StoreError};
 use testkit::contract::changes;
@@ -187,4 +187,60 @@ fn appends_that_begin_segments_and_are_synced() {
         *a == (1, changes(0..count)) && count >= if ok { 9 } else { 5 }
     };
     check(|_| {}, action, allowed);
+}
+
+/// Both rooms, several times, with the disk going off at each operation. Each room reads as after some number of the calls,
+/// and not as in the middle of one.
+fn check_appends_of_both(flush: bool) {
+    let action = |store: &Embedded| -> Result<u64, StoreError> {
+        let mut calls = 0;
+        for call in 0..6 {
+            let (a, b) = (5 + call * 3, 5 + call * 2);
+            let (of_a, of_b) = (changes(a..a + 3), changes(b..b + 2));
+            append_all(store, &[("a", 1, a, &of_a), ("b", 2, b, &of_b)]).into_iter().collect::<Result<(), _>>()?;
+            if flush {
+                store.flush()?;
+            }
+            calls = call + 1;
+        }
+        Ok(calls)
+    };
+    let base = sample(|_| {});
+    for step in 0.. {
+        let disk = base.copy();
+        let store = open_store(&disk, 300);
+        let _open = (open(&store, "a", 0), open(&store, "b", 0));
+        disk.stop_after(step);
+        let returned_ok = action(&store).is_ok();
+        let done = !disk.is_off();
+        for seed in 0..16 {
+            let killed = seed == 0;
+            let unsynced = disk.copy_with_unsynced();
+            let after = if killed { unsynced } else { unsynced.cut_power(&mut fastrand::Rng::with_seed(seed)) };
+            for _ in 0..2 {
+                let store = open_store(&after, 300);
+                for (room, epoch, each) in [("a", 1, 3), ("b", 2, 2)] {
+                    let (found, content) = reading(&store, room);
+                    let count = content.len() as u64;
+                    let least = if returned_ok && (killed || flush) { 5 + 6 * each } else { 5 };
+                    let note = format!("step {step}, seed {seed}, room {room}: {count}");
+                    assert_eq!((found, content), (epoch, changes(0..count)), "{note}");
+                    assert!(count >= least && (count - 5).is_multiple_of(each), "{note}");
+                }
+            }
+        }
+        if done {
+            return;
+        }
+    }
+}
+
+#[test]
+fn appends_of_several_rooms() {
+    check_appends_of_both(false);
+}
+
+#[test]
+fn appends_of_several_rooms_that_are_synced() {
+    check_appends_of_both(true);
 }

@@ -46,6 +46,10 @@ impl Records {
     /// A different one at an offset that is taken replaces everything from there on: what it
     /// replaces can only be the rest of a failed write, which no one was told of.
     pub(super) fn take_in(&mut self, record: RecordAt, mut dropped: impl FnMut(&RecordAt)) {
+        if self.0.last().is_none_or(|last| last.end() <= record.first) {
+            self.0.push(record);
+            return;
+        }
         let index = self.0.partition_point(|held| held.end() <= record.first);
         match self.0.get_mut(index) {
             None => self.0.push(record),
@@ -110,16 +114,15 @@ pub(super) struct Entry {
     pub(super) snapshot: Option<(u64, u64)>,
     /// Offset of the next change.
     pub(super) head: u64,
-    /// Everything before this is on stable storage.
-    pub(super) synced: u64,
     /// From here on a sync has failed: to be written again before anything is added.
     pub(super) lost_from: Option<u64>,
     /// Its deletion has begun and only that may go on.
     pub(super) dying: bool,
-    /// It is among the rooms that the next sync speaks for.
-    pub(super) touched: bool,
+    /// Where it is among the rooms that the next sync speaks for, if that place has its cell.
+    pub(super) touched_at: u32,
     pub(super) keep: KeepLog,
     pub(super) records: Records,
+    /// Also says up to where syncs have covered the room.
     pub(super) durable: Arc<Durable>,
 }
 
@@ -131,10 +134,9 @@ impl Entry {
             epoch,
             snapshot,
             head: offset,
-            synced: offset,
             lost_from: None,
             dying: false,
-            touched: false,
+            touched_at: 0,
             keep,
             records: Records::default(),
             durable: Arc::new(Durable::new(offset)),
@@ -159,14 +161,20 @@ impl Entry {
     /// Start: the room stands at `head`, all of it on stable storage, unless the snapshot reaches further.
     pub(super) fn raise_to(&mut self, head: u64) {
         self.head = self.head.max(head);
-        self.synced = self.head;
-        self.durable.advance(self.head);
+        self.durable.advance_synced(self.head);
+    }
+
+    /// A cell in place of one that has told of a failure.
+    pub(super) fn renew_cell(&mut self, durability: Durability) {
+        let fresh = Durable::new(self.durable.synced());
+        fresh.advance(self.durable_offset(durability));
+        self.durable = Arc::new(fresh);
     }
 
     /// Up to where changes count as durable in this mode.
     pub(super) fn durable_offset(&self, durability: Durability) -> u64 {
         match durability {
-            Durability::Synced { .. } => self.synced,
+            Durability::Synced { .. } => self.durable.synced(),
             Durability::Written { .. } => self.head,
         }
     }

@@ -6,7 +6,7 @@
 use super::index::RecordAt;
 use super::segment::{self, Segment};
 use crate::disk::{Disk, DiskFile, write_all};
-use crate::format::Draft;
+use crate::format::{Draft, Drafted};
 use crate::{KeepLog, Position, RoomKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -28,6 +28,27 @@ pub(super) struct Log {
     next: u64,
     unsynced: BTreeSet<u64>,
     folder_unsynced: bool,
+}
+
+/// Where a written draft begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    segment: u32,
+    at: u32,
+}
+
+impl Place {
+    /// Where one record of the draft is.
+    pub(super) fn of(self, record: &Drafted) -> RecordAt {
+        RecordAt {
+            first: record.first,
+            count: record.count,
+            segment: self.segment,
+            at: self.at + record.at,
+            bytes: record.bytes,
+            body_crc: record.body_crc,
+        }
+    }
 }
 
 /// What one sync has to cover.
@@ -60,22 +81,17 @@ impl Log {
         self.tail = self.tail.filter(|&number| tail_is_sound && Some(number) == last);
     }
 
-    /// Writes records one behind the other in one write to the operating system. After an error none of them is there.
-    /// The records' offsets and counts in the result are for the caller to fill in.
-    pub(super) fn write(&mut self, drafts: &mut [Draft]) -> io::Result<Vec<RecordAt>> {
-        let bytes: u64 = drafts.iter().map(Draft::len).sum();
-        let number = self.tail_for(bytes)?;
+    /// Writes the records of a draft one behind the other in one write to the operating system. After an error none of them
+    /// is there. Returns where the first one begins.
+    pub(super) fn write(&mut self, draft: &mut Draft) -> io::Result<Place> {
+        let number = self.tail_for(draft.len())?;
         let tail = self.segments.get_mut(&number).expect("the tail is one of the segments");
-        let places = places(drafts, number, tail.bytes);
-        let result = match drafts {
-            [draft] => write_all(&*tail.file, tail.bytes, draft.placed(number, tail.bytes)),
-            drafts => write_all(&*tail.file, tail.bytes, &joined(drafts, &places)),
-        };
-        match result {
+        let at = tail.bytes;
+        match write_all(&*tail.file, at, draft.placed(number, at)) {
             Ok(()) => {
-                tail.bytes += bytes;
+                tail.bytes += draft.len();
                 self.unsynced.insert(number);
-                Ok(places)
+                Ok(Place { segment: number as u32, at: at as u32 })
             }
             Err(error) => {
                 self.recover_from_failed_write(number, &error);
@@ -104,11 +120,14 @@ impl Log {
         Ok(number)
     }
 
-    /// Cuts off what a failed write left. The segment is used again only if it was merely out of room and the
-    /// cut worked; else it is closed, and bytes that stay behind are found to be no record at the next start.
+    /// Cuts off what a failed write left. The segment is used again only if it was merely out of room and the cut worked; else
+    /// it is closed. Bytes that stay behind are no record for the next start, unless the disk refused the cut in the
+    /// middle of a write of several: then the whole ones among them read as after a crash.
     fn recover_from_failed_write(&mut self, number: u64, error: &io::Error) {
         let tail = &self.segments[&number];
         let cut = tail.file.set_size(tail.bytes).is_ok();
+        // Of several records some may be whole: not only this process must find them gone.
+        self.unsynced.insert(number);
         if cut && is_full(error) {
             return;
         }
@@ -119,8 +138,16 @@ impl Log {
         }
     }
 
-    /// Counts a record as one that its segment is needed for.
-    pub(super) fn count_in(&mut self, record: &RecordAt) {
+    /// Counts a record, whose newest change is of `newest_ms`, of a room with this rule, as one that its segment is needed for.
+    pub(super) fn count_in(&mut self, record: &RecordAt, rule: KeepLog, newest_ms: u64) {
+        if let Some(segment) = self.segments.get_mut(&u64::from(record.segment)) {
+            segment.live += 1;
+            segment.keep(rule, newest_ms);
+        }
+    }
+
+    /// Start: counts a record whose rule was told to `keep`.
+    pub(super) fn count_in_again(&mut self, record: &RecordAt) {
         if let Some(segment) = self.segments.get_mut(&u64::from(record.segment)) {
             segment.live += 1;
         }
@@ -227,28 +254,4 @@ impl Log {
 /// Whether there is no room on the disk.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn places(drafts: &[Draft], number: u64, mut at: u64) -> Vec<RecordAt> {
-    let place = |draft: &Draft| {
-        let record = RecordAt {
-            first: 0,
-            count: 0,
-            segment: number as u32,
-            at: at as u32,
-            bytes: draft.len() as u32,
-            body_crc: draft.body_crc,
-        };
-        at += draft.len();
-        record
-    };
-    drafts.iter().map(place).collect()
-}
-
-fn joined(drafts: &mut [Draft], places: &[RecordAt]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (draft, place) in drafts.iter_mut().zip(places) {
-        bytes.extend_from_slice(draft.placed(u64::from(place.segment), u64::from(place.at)));
-    }
-    bytes
 }

@@ -11,6 +11,7 @@
 //! damaged/                   what could not be read, for people
 //! ```
 
+mod append;
 mod damage;
 mod index;
 mod log;
@@ -21,16 +22,16 @@ mod scan;
 mod segment;
 mod snapshots;
 mod sync;
+mod table;
 mod tidy;
 
 use crate::disk::{Disk, Folder, Lock, write_all};
-use crate::{Change, Damage, Durability, KeepLog, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
+use crate::format::Draft;
+use crate::{Append, Change, Damage, Durability, KeepLog, Opened, Position, RoomKey, RoomSummary, Store, StoreError};
 use damage::{DAMAGED_FOLDER, DamageReports};
-use index::Entry;
 use log::Log;
 use segment::LOG_FOLDER;
 use snapshots::Snapshots;
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Debug, Formatter};
 use std::hash::BuildHasher;
@@ -38,6 +39,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{array, io};
+use table::Table;
 
 const LOCK_FILE: &str = "lock";
 /// Rooms that can be opened, compacted or deleted at the same time; more than a machine has disk queues.
@@ -113,6 +115,7 @@ impl Embedded {
             turns: array::from_fn(|_| Mutex::new(())),
             turn_of: RandomState::new(),
             state: Mutex::new(state),
+            drafts: Mutex::default(),
             work: Condvar::new(),
             done: Condvar::new(),
             disk,
@@ -144,8 +147,8 @@ impl Store for Embedded {
         self.shared.open_room(room, new_epoch)
     }
 
-    fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError> {
-        self.shared.append(room, at, changes)
+    fn append_all(&self, batch: &[Append<'_>]) -> Vec<Result<(), StoreError>> {
+        self.shared.append_all(batch)
     }
 
     fn read_since(&self, room: &RoomKey, at: Position) -> Result<Option<Vec<(u64, Change)>>, StoreError> {
@@ -197,6 +200,8 @@ struct Shared {
     turns: [Mutex<()>; TURNS],
     turn_of: RandomState,
     state: Mutex<State>,
+    /// Drafts that no append uses, for the next ones: as many as threads have appended at the same time.
+    drafts: Mutex<Vec<Draft>>,
     /// Tells the sync thread that there is something to do.
     work: Condvar,
     /// Tells waiters that a sync has ended.
@@ -206,7 +211,7 @@ struct Shared {
 /// All that changes, under one lock that is held for a write(2) at most.
 #[derive(Debug)]
 struct State {
-    rooms: HashMap<RoomKey, Entry>,
+    rooms: Table,
     log: Log,
     syncs: sync::Syncs,
 }
@@ -245,6 +250,14 @@ fn prepare(disk: &dyn Disk) -> Result<Box<dyn Debug + Send + Sync>, StoreError> 
     // Also when they were there: the process that made them may have ended before it came to this.
     disk.sync_folder("").map_err(failed)?;
     Ok(lock)
+}
+
+/// The same error for one more room.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 /// An I/O error as the caller can use it.

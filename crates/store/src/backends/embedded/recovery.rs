@@ -10,10 +10,11 @@ use super::log::Log;
 use super::scan::{self, Found, ScanError, Scanned};
 use super::segment::{self, LOG_FOLDER, Segment};
 use super::snapshots::{Row, Snapshots};
+use super::table::Table;
 use super::{EmbeddedOptions, State, fault, sync};
 use crate::disk::{Disk, DiskFile, read_full};
 use crate::format::{self, Head, Kind};
-use crate::{Damage, KeepLog, Position, RoomKey, StoreError};
+use crate::{Damage, Durable, KeepLog, Position, RoomKey, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -194,7 +195,7 @@ impl Start<'_> {
 
     /// Brings together what the log and the snapshots know of each room.
     fn into_state(mut self, snapshots: &Snapshots) -> Result<State, StoreError> {
-        let mut rooms = HashMap::new();
+        let mut rooms = Table::default();
         for (room, _) in self.ended.keys() {
             // A room of which only its end is in the log may still have its snapshot.
             self.lives
@@ -243,15 +244,15 @@ impl Start<'_> {
             return None;
         }
         for record in life.records.all() {
-            self.log.count_in(record);
+            self.log.count_in_again(record);
         }
         self.report_gaps(room, &entry, &life);
         entry.dying = self.has_ended(room, entry.epoch).is_some();
         entry.lost_from = life.records.all().iter().find(|record| self.log.doubts(record)).map(|record| record.first);
         entry.records = life.records;
         if let Some(from) = entry.lost_from {
-            entry.synced = from.max(entry.snapshot_offset());
-            entry.durable = Arc::new(crate::Durable::new(entry.durable_offset(self.options.durability)));
+            entry.durable = Arc::new(Durable::new(from.max(entry.snapshot_offset())));
+            entry.renew_cell(self.options.durability);
         }
         Some(entry)
     }

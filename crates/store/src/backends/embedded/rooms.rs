@@ -1,16 +1,15 @@
-//! What the store does for one room: open, append, read, compact, delete.
+//! What the store does for one room: open, read, compact, delete.
 //!
 //! Called through the trait `Store`. Decides under the state's lock, reads and syncs outside it. Leaves to the sync thread
 //! when a change is durable, and to `tidy` when a file goes.
 
-use super::index::{Entry, RecordAt};
+use super::index::Entry;
 use super::reading::{Changes, read_record};
 use super::snapshots::Loaded;
 use super::{Shared, State, fault};
-use crate::format::{self, Draft};
-use crate::{Change, Durability, Durable, Opened, Position, RoomKey, RoomSummary, StoreError};
+use crate::format::Draft;
+use crate::{Opened, Position, RoomKey, RoomSummary, StoreError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 impl Shared {
     pub(super) fn open_room(&self, room: &RoomKey, new_epoch: u64) -> Result<Opened, StoreError> {
@@ -20,17 +19,19 @@ impl Shared {
         }
         let base = self.base(room)?;
         let mut state = self.state();
-        if !state.rooms.contains_key(room) {
+        if state.rooms.slot(room).is_none() {
             let row = base.row.map(|row| (row.offset, row.bytes));
             let mut entry = Entry::new(base.epoch.unwrap_or(new_epoch), row, (self.options.keep_log)(room));
             entry.raise_to(base.salvaged_head());
             state.rooms.insert(room.clone(), entry);
         }
-        self.write_again(&mut state, room)?;
+        // Before anything is written, so that the sync that covers it tells the cell that is handed out.
         let entry = state.rooms.get_mut(room).expect("it was put there above");
         if entry.durable.failures() > 0 {
-            entry.durable = Arc::new(Durable::new(entry.durable_offset(self.options.durability)));
+            entry.renew_cell(self.options.durability);
         }
+        self.write_again(&mut state, room)?;
+        let entry = state.rooms.get_mut(room).expect("it was put there above");
         let (epoch, head, durable) = (entry.epoch, entry.head, entry.durable.clone());
         let sources = state.sources(room, base.offset);
         drop(state);
@@ -41,40 +42,6 @@ impl Shared {
         };
         let damage = self.damage.of_room(room, epoch, base.offset);
         Ok(Opened { epoch, snapshot: base.snapshot, snapshot_offset: base.offset, changes, head, damage, durable })
-    }
-
-    pub(super) fn append(&self, room: &RoomKey, at: Position, changes: &[Change]) -> Result<(), StoreError> {
-        let doing = || format!("append to room {room}");
-        let mut draft = Draft::changes(room, at, changes).map_err(|error| fault(&doing(), error))?;
-        let newest_ms = changes.iter().map(|change| change.time_ms).max().unwrap_or(0);
-        let mut state = self.state();
-        let State { rooms, log, .. } = &mut *state;
-        let entry = rooms.get_mut(room).filter(|entry| entry.takes(at));
-        let entry = entry.ok_or_else(|| StoreError::Stale { room: room.clone(), at })?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let cell = entry.durable.clone();
-        let place = match log.write(std::slice::from_mut(&mut draft)) {
-            Ok(places) => places[0],
-            Err(error) => {
-                drop(state);
-                cell.fail();
-                return Err(fault(&doing(), error));
-            }
-        };
-        let record = RecordAt { first: at.offset, count: changes.len() as u32, ..place };
-        entry.head = record.end();
-        entry.records.take_in(record, |_| {});
-        log.count_in(&record);
-        log.keep(&record, entry.keep, newest_ms);
-        state.note_written(Some(room));
-        drop(state);
-        self.work.notify_one();
-        if matches!(self.options.durability, Durability::Written { .. }) {
-            cell.advance(record.end());
-        }
-        Ok(())
     }
 
     pub(super) fn read_since(&self, room: &RoomKey, at: Position) -> Result<Option<Changes>, StoreError> {
@@ -115,13 +82,14 @@ impl Shared {
         if !fits {
             return Err(StoreError::Stale { room: room.clone(), at });
         }
+        self.wait_taken_back()?;
         self.snapshots.put(room, at.epoch, at.offset, snapshot)?;
         let mut state = self.state();
         let State { rooms, log, .. } = &mut *state;
         let Some(entry) = rooms.get_mut(room) else { return Ok(()) };
         entry.records.cover(at.offset, |record| log.count_out(record));
         entry.snapshot = Some((at.offset, snapshot.len() as u64));
-        entry.synced = entry.synced.max(at.offset);
+        entry.durable.note_synced(at.offset);
         entry.lost_from = entry.lost_from.map(|from| from.max(at.offset)).filter(|&from| from < entry.head);
         let cell = entry.durable.clone();
         drop(state);
@@ -136,7 +104,9 @@ impl Shared {
             return Ok(false);
         }
         if known.is_none() {
-            let Some(entry) = self.entry_without_log(room)? else { return Ok(false) };
+            let Some(mut entry) = self.entry_without_log(room)? else { return Ok(false) };
+            // From here on, as nobody holds its cell and it would be forgotten.
+            entry.dying = true;
             self.state().rooms.insert(room.clone(), entry);
         }
         self.finish_delete(room)?;
@@ -167,10 +137,10 @@ impl Shared {
         let Some(entry) = rooms.get_mut(room) else { return Ok(()) };
         entry.dying = true;
         let at = Position { epoch: entry.epoch, offset: entry.head };
-        let mut draft = Draft::deleted(room, at).map_err(|error| fault(&doing, error))?;
-        let places = log.write(std::slice::from_mut(&mut draft)).map_err(|error| fault(&doing, error))?;
-        log.bury(&places[0], room, at);
-        state.note_written(None);
+        let mut draft = Draft::of_end(room, at).map_err(|error| fault(&doing, error))?;
+        let place = log.write(&mut draft).map_err(|error| fault(&doing, error))?;
+        log.bury(&place.of(&draft.records()[0]), room, at);
+        state.syncs.note_written();
         let awaited = state.all_written();
         self.wait_synced(state, awaited)?;
         self.snapshots.remove(room)?;
@@ -194,7 +164,7 @@ impl Shared {
             };
             rooms.insert(room, summary);
         }
-        for (room, entry) in &self.state().rooms {
+        for (room, entry) in self.state().rooms.iter() {
             rooms.remove(room);
             if entry.has_content() && !entry.dying {
                 let summary = RoomSummary {
@@ -215,26 +185,25 @@ impl Shared {
     pub(super) fn write_again(&self, state: &mut State, room: &RoomKey) -> Result<(), StoreError> {
         let Some(from) = state.rooms.get(room).and_then(|entry| entry.lost_from) else { return Ok(()) };
         let doing = |error| fault(&format!("write the changes of room {room} again"), error);
-        let mut again = Vec::new();
+        let mut draft = Draft::default();
         for (record, file) in state.sources(room, from) {
             if let Ok(Some((head, body))) = file.map_or(Ok(None), |file| read_record(&*file, &record)) {
-                let draft = Draft::again(&head, &body).map_err(doing)?;
-                again.push((record, format::newest_ms(&body, head.count).unwrap_or(0), draft));
+                draft.add_again(&head, &body).map_err(doing)?;
             }
         }
-        let State { rooms, log, .. } = &mut *state;
+        let State { rooms, log, syncs } = state;
         let entry = rooms.get_mut(room).expect("it was found above");
-        let (olds, mut drafts): (Vec<_>, Vec<_>) = again.into_iter().map(|(old, ms, draft)| ((old, ms), draft)).unzip();
-        let places = if drafts.is_empty() { Vec::new() } else { log.write(&mut drafts).map_err(doing)? };
-        for ((old, newest_ms), place) in olds.iter().zip(places) {
-            let record = RecordAt { first: old.first, count: old.count, ..place };
+        let place = if draft.records().is_empty() { None } else { Some(log.write(&mut draft).map_err(doing)?) };
+        for written in draft.records() {
+            let Some(record) = place.map(|place| place.of(written)) else { continue };
             entry.records.take_in(record, |old| log.count_out(old));
-            log.count_in(&record);
-            log.keep(&record, entry.keep, *newest_ms);
+            log.count_in(&record, entry.keep, written.newest_ms);
         }
         entry.lost_from = None;
-        state.note_written(Some(room));
-        self.work.notify_one();
+        syncs.note_written_of(entry);
+        if syncs.wants_waking() {
+            self.work.notify_one();
+        }
         Ok(())
     }
 }

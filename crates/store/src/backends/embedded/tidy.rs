@@ -3,6 +3,7 @@
 //! Called now and then from a background thread. Removes a segment only after everything written since is
 //! on stable storage, because what replaced its content may be in that. Compacts nothing itself.
 
+use super::index::Entry;
 use super::{Shared, State, fault};
 use crate::format::Draft;
 use crate::{RoomKey, StoreError};
@@ -12,7 +13,7 @@ impl Shared {
     pub(super) fn tidy(&self, now_ms: u64) -> Result<Vec<RoomKey>, StoreError> {
         let failed = |error| fault("tidy the log", error);
         let mut state = self.state();
-        state.rooms.retain(|_, entry| !entry.idle());
+        state.rooms.forget_idle();
         let spent = state.spent();
         if !spent.is_empty() {
             let needed = |number: &&u64| state.log.stays_older_than(**number, &spent);
@@ -40,7 +41,7 @@ impl Shared {
         for (number, _) in &go {
             state.log.remove(*number).map_err(|error| fault("remove a segment of the log", error))?;
         }
-        state.note_written(None);
+        state.syncs.note_written();
         let awaited = state.all_written();
         self.wait_synced(state, awaited)?;
         let gone: Vec<u64> = go.iter().map(|(number, _)| *number).collect();
@@ -70,12 +71,15 @@ impl State {
         if graves.is_empty() {
             return Ok(());
         }
-        let drafts: std::io::Result<Vec<_>> = graves.iter().map(|(room, at)| Draft::deleted(room, *at)).collect();
-        let places = self.log.write(&mut drafts?)?;
-        for (place, (room, at)) in places.iter().zip(&graves) {
-            self.log.bury(place, room, *at);
+        let mut draft = Draft::default();
+        for (room, at) in &graves {
+            draft.add_end(room, *at)?;
         }
-        self.note_written(None);
+        let place = self.log.write(&mut draft)?;
+        for (record, (room, at)) in draft.records().iter().zip(&graves) {
+            self.log.bury(&place.of(record), room, *at);
+        }
+        self.syncs.note_written();
         Ok(())
     }
 
@@ -93,7 +97,7 @@ impl State {
         if in_the_way.is_empty() {
             return Vec::new();
         }
-        let concerned = |entry: &super::Entry| {
+        let concerned = |entry: &Entry| {
             !entry.dying && entry.records.all().iter().any(|record| in_the_way.contains(&record.segment))
         };
         let mut rooms: Vec<_> =

@@ -18,8 +18,12 @@ use std::task::Waker;
 use std::time::Instant;
 use store::{Opened, RoomKey};
 
+/// A busy room is compacted when its log is so many times as large as it would have to be in a quiet one.
+const BUSY_FACTOR: u64 = 4;
 /// A flush pass looks at the time after so many members.
 const MEMBERS_PER_LOOK: usize = 16;
+/// Memory for so many effects is not worth keeping.
+const EFFECTS_KEPT_MIN: usize = 16;
 /// Answers up to this size are put together instead of being shared.
 const SMALL_BYTES: usize = 512;
 
@@ -79,6 +83,8 @@ pub(crate) struct Open {
     /// Since when it has had no members.
     pub(crate) vacant_since: Option<Instant>,
     pub(crate) ticked: Instant,
+    /// Where it stood when it was looked at last.
+    looked_at: u64,
 }
 
 /// What the store said, and what was written since.
@@ -177,11 +183,16 @@ impl Open {
             deferred: Vec::new(),
             vacant_since: Some(now),
             ticked: now,
+            looked_at: 0,
         }
     }
 
     /// Adds a socket to those that are told what the room publishes.
     pub(crate) fn seat(&mut self, slot: usize, socket: &mut Socket, ring_bytes_max: usize) {
+        if self.voices.is_empty() {
+            // Most rooms speak one dialect.
+            self.voices.reserve_exact(1);
+        }
         let known = self.voices.iter().position(|voice| voice.dialect.name() == socket.dialect.name());
         let voice = known.unwrap_or_else(|| {
             self.voices.push(Voice { dialect: socket.dialect, ring: Ring::new(ring_bytes_max), answer: None });
@@ -277,6 +288,7 @@ impl Open {
         }
         let needs = self.room.head();
         let mut effects = std::mem::take(&mut self.effects);
+        let performed = effects.len();
         for effect in effects.drain(..) {
             if needs > safe && has_to_wait(&effect) {
                 self.held.push_back((needs, effect));
@@ -285,8 +297,10 @@ impl Open {
             }
         }
         // Given back for its memory: the next turn needs as much. But a quiet room shall cost next to nothing.
-        effects.shrink_to(8);
-        self.effects = effects;
+        if effects.capacity() > EFFECTS_KEPT_MIN {
+            effects.shrink_to(performed);
+            self.effects = effects;
+        }
         // What is safe grows by whole turns, so an answer is not behind its own question.
         while let Some((_, member)) = self.asked.pop_front_if(|(needs, _)| *needs <= safe) {
             if let Some(socket) = member_of(sockets, member) {
@@ -398,13 +412,21 @@ impl Open {
         Passed::All
     }
 
-    /// True when the log has outgrown the last snapshot: then each byte is rewritten a few times in its life, not once a change.
-    pub(crate) fn wants_compaction(&mut self, compact_bytes_min: u64) -> bool {
-        let due = !self.is_compacting && self.log_bytes > compact_bytes_min.max(self.snapshot_bytes);
+    /// True when the log has outgrown the last snapshot: by far while the room is busy, by anything when it is quiet. So each byte is rewritten a few times
+    /// in its life, and a room that is opened again has little to replay.
+    pub(crate) fn wants_compaction(&mut self, compact_bytes_min: u64, quiet: bool) -> bool {
+        let factor = if quiet { 1 } else { BUSY_FACTOR };
+        let due = !self.is_compacting && self.log_bytes > factor * compact_bytes_min.max(self.snapshot_bytes);
         if due {
             (self.log_bytes, self.is_compacting) = (0, true);
         }
         due
+    }
+
+    /// True when nothing was accepted between two looks.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let head = self.room.head();
+        std::mem::replace(&mut self.looked_at, head) == head
     }
 
     pub(crate) fn compacted(&mut self, snapshot_bytes: Option<u64>, now_ms: u64) {

@@ -9,6 +9,7 @@ use crate::outbox::Outbox;
 use crate::ring::Ring;
 use crate::slots::RoomId;
 use crate::websocket::{DecodeError, Decoder, Message, Opcode, close_frame, encode_frame, pong_frame};
+use bytes::BytesMut;
 use dialect::{Dialect, Frame, Session};
 use mio::net::TcpStream;
 use room::{Author, Closing, Input, MemberId};
@@ -115,12 +116,19 @@ impl Socket {
         }
     }
 
-    /// Turns bytes into inputs. Returns why the connection ends, when it does.
-    pub(crate) fn decode(&mut self, mut bytes: &[u8], now_ms: u64, inputs: &mut Vec<Input>) -> Option<String> {
+    /// Turns bytes into inputs. Returns why the connection ends, when it does. `arena`: memory for what the inputs hold.
+    pub(crate) fn decode(
+        &mut self,
+        mut bytes: &[u8],
+        arena: &mut BytesMut,
+        now_ms: u64,
+        inputs: &mut Vec<Input>,
+    ) -> Option<String> {
         let count = bytes.len();
+        arena.reserve(count);
         let mut completed = false;
         loop {
-            let decoded = self.decoder.decode(&mut bytes);
+            let decoded = self.decoder.decode(&mut bytes, arena);
             completed |= matches!(decoded, Ok(Some(_)));
             match decoded {
                 Ok(None) => break,

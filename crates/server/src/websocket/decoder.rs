@@ -2,6 +2,8 @@
 //! thread: the decoder keeps bytes only while a frame or a message is incomplete, so an idle connection holds no buffer. Knows no
 //! clock: the socket closes a connection whose decoder stays un-idle for too long (tiny fragments can keep a message open).
 
+use bytes::{Bytes, BytesMut};
+
 use super::frame::{CONTROL_BYTES_MAX, Opcode};
 use super::mask::unmask;
 use super::message::{DecodeError, Message, close_message};
@@ -69,10 +71,11 @@ impl Decoder {
     }
 
     /// Takes bytes from the front of `input` until one message is complete. `None` means that all of `input` was taken and more
-    /// is needed; call again until then. After a close message or an error everything is taken and dropped.
-    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Message>, DecodeError> {
+    /// is needed; call again until then. After a close message or an error everything is taken and dropped. Messages that came whole are
+    /// put one behind the other into `arena` and share its memory: who keeps a small one for long copies it.
+    pub fn decode(&mut self, input: &mut &[u8], arena: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
         while !input.is_empty() && !self.ended {
-            let step = self.step(input);
+            let step = self.step(input, arena);
             if matches!(step, Err(_) | Ok(Some(Message::Close { .. }))) {
                 *self = Decoder { ended: true, ..Decoder::new(self.message_bytes_max) };
             }
@@ -95,12 +98,12 @@ impl Decoder {
     }
 
     /// Takes at least one byte of a non-empty `input`: the rest of a header, and what is there of its payload.
-    fn step(&mut self, input: &mut &[u8]) -> Result<Option<Message>, DecodeError> {
+    fn step(&mut self, input: &mut &[u8], arena: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
         let frame = match self.frame.take() {
             Some(frame) => Some(frame),
             None => self.read_header(input)?,
         };
-        frame.map_or(Ok(None), |frame| self.read_payload(frame, input))
+        frame.map_or(Ok(None), |frame| self.read_payload(frame, input, arena))
     }
 
     /// Collects a header byte by byte if it must, and checks it. The first two bytes are judged as soon as they are there, so a
@@ -174,22 +177,27 @@ impl Decoder {
     }
 
     /// Takes what `input` has of the frame's payload. Frames that are whole in `input` are unmasked straight into their message.
-    fn read_payload(&mut self, frame: Frame, input: &mut &[u8]) -> Result<Option<Message>, DecodeError> {
+    fn read_payload(
+        &mut self,
+        frame: Frame,
+        input: &mut &[u8],
+        arena: &mut BytesMut,
+    ) -> Result<Option<Message>, DecodeError> {
         if input.is_empty() && frame.remaining() > 0 {
             self.frame = Some(frame);
             return Ok(None);
         }
         let whole = frame.received == 0 && input.len() >= frame.payload_len;
         if whole && frame.opcode.is_control() {
-            let payload = take_whole(&frame, input);
+            let payload = take_whole(&frame, input, arena);
             return control_message(frame.opcode, payload).map(Some);
         }
         match frame.opcode {
-            Opcode::Binary if whole && frame.fin => Ok(Some(Message::Binary(take_whole(&frame, input).into()))),
+            Opcode::Binary if whole && frame.fin => Ok(Some(Message::Binary(take_whole(&frame, input, arena)))),
             Opcode::Text if whole && frame.fin => {
-                let text = take_whole(&frame, input);
+                let text = take_whole(&frame, input, arena);
                 std::str::from_utf8(&text).map_err(|_| DecodeError::TextNotUtf8)?;
-                Ok(Some(Message::Text(text.into())))
+                Ok(Some(Message::Text(text)))
             }
             _ => self.read_part(frame, input),
         }
@@ -207,7 +215,7 @@ impl Decoder {
         if frame.opcode.is_control() {
             let payload = std::mem::take(&mut partial.control);
             self.partial = partial.kind.is_some().then_some(partial);
-            return control_message(frame.opcode, payload).map(Some);
+            return control_message(frame.opcode, payload.into()).map(Some);
         }
         if frame.fin {
             return partial.finish();
@@ -264,12 +272,13 @@ fn header_len(second: u8) -> usize {
     }
 }
 
-fn take_whole(frame: &Frame, input: &mut &[u8]) -> Vec<u8> {
+fn take_whole(frame: &Frame, input: &mut &[u8], arena: &mut BytesMut) -> Bytes {
     let (bytes, rest) = input.split_at(frame.payload_len);
-    let mut payload = bytes.to_vec();
+    arena.extend_from_slice(bytes);
+    let mut payload = arena.split();
     unmask(&mut payload, frame.key, 0);
     *input = rest;
-    payload
+    payload.freeze()
 }
 
 /// Makes room for `take` bytes of `frame`. Grows with the bytes that came, to at most about twice of them, and never by what a
@@ -286,18 +295,16 @@ fn reserve(buffer: &mut Vec<u8>, take: usize, frame: &Frame) {
     }
 }
 
-fn control_message(opcode: Opcode, payload: Vec<u8>) -> Result<Message, DecodeError> {
+fn control_message(opcode: Opcode, payload: Bytes) -> Result<Message, DecodeError> {
     match opcode {
-        Opcode::Ping => Ok(Message::Ping(payload.into())),
-        Opcode::Pong => Ok(Message::Pong(payload.into())),
+        Opcode::Ping => Ok(Message::Ping(payload)),
+        Opcode::Pong => Ok(Message::Pong(payload)),
         _ => close_message(&payload),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -328,7 +335,7 @@ mod tests {
         let mut messages = Vec::new();
         for mut piece in pieces {
             loop {
-                match decoder.decode(&mut piece) {
+                match decoder.decode(&mut piece, &mut BytesMut::new()) {
                     Ok(Some(message)) => messages.push(message),
                     Ok(None) => break assert!(piece.is_empty(), "the decoder left bytes"),
                     Err(error) => return (messages, Some(error), decoder),
@@ -513,7 +520,7 @@ mod tests {
                 assert_eq!(expected.close_code(), *code, "{expected}");
                 assert!(expected.to_string().len() <= 123, "{expected}");
                 let mut more = &client_frame(0x81, b"more", KEY)[..];
-                assert_eq!(decoder.decode(&mut more), Ok(None), "nothing is read after an error");
+                assert_eq!(decoder.decode(&mut more, &mut BytesMut::new()), Ok(None), "nothing is read after an error");
                 assert!(more.is_empty());
             }
         }
@@ -562,7 +569,7 @@ mod tests {
             let already = decoder.buffered_bytes();
             let mut decoder = Decoder::new(LIMIT);
             let mut input = &announced[..fed];
-            assert_eq!(decoder.decode(&mut input), Ok(None));
+            assert_eq!(decoder.decode(&mut input, &mut BytesMut::new()), Ok(None));
             assert!(decoder.buffered_bytes() <= bytes_max, "{fed} bytes fed, {} held", decoder.buffered_bytes());
             assert_eq!(already, 0);
         }
@@ -571,11 +578,11 @@ mod tests {
             let first = if decoder.is_idle() { 0x02 } else { 0x00 };
             let stream = [client_frame(first, b"x", KEY), client_frame(0x89, b"p", KEY)].concat();
             let mut input = &stream[..];
-            while decoder.decode(&mut input).expect("legal").is_some() {}
+            while decoder.decode(&mut input, &mut BytesMut::new()).expect("legal").is_some() {}
         }
         assert!((50_000..=150_000).contains(&decoder.buffered_bytes()), "{}", decoder.buffered_bytes());
         let mut last = &client_frame(0x80, b"", KEY)[..];
-        assert_eq!(decoder.decode(&mut last), Ok(Some(binary(&[b'x'; 50_000]))));
+        assert_eq!(decoder.decode(&mut last, &mut BytesMut::new()), Ok(Some(binary(&[b'x'; 50_000]))));
         assert!(decoder.is_idle());
         assert_eq!(decoder.buffered_bytes(), 0);
     }

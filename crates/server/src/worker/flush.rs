@@ -1,12 +1,13 @@
 //! The second half of a turn: what the rooms have decided is written, told, and sent.
 
 use super::{Worker, open_room};
-use crate::host::Passed;
+use crate::host::{Passed, Stage};
 use crate::slots::{RoomId, find};
-use crate::socket::Stage;
+use crate::socket;
 use room::{Closing, Input};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+use store::Append;
 
 /// After so long in flush passes, other sockets are looked at.
 const PASSES: Duration = Duration::from_millis(1);
@@ -15,6 +16,7 @@ impl Worker {
     /// Writes what the rooms have accepted in this turn, and carries out their effects.
     pub(super) fn settle(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
+        self.write(&dirty);
         for &id in &dirty {
             match catch_unwind(AssertUnwindSafe(|| self.settle_one(id))) {
                 Ok(Ok(())) => {}
@@ -29,19 +31,42 @@ impl Worker {
         }
     }
 
+    /// Appends what these rooms have accepted, all in one write.
+    fn write(&mut self, dirty: &[RoomId]) {
+        let mut accepted = Vec::new();
+        for &id in dirty {
+            let Some(host) = find(&mut self.rooms, id) else { continue };
+            let Stage::Open(open) = &host.stage else { continue };
+            let (at, changes) = open.changes();
+            if !changes.is_empty() && !open.has_failed() {
+                accepted.push((id, host.key.clone(), at, changes));
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        let batch: Vec<_> = accepted.iter().map(|(_, room, at, changes)| Append { room, at: *at, changes }).collect();
+        let appended = catch_unwind(AssertUnwindSafe(|| self.shared.store.append_all(&batch)));
+        let mut results = appended.unwrap_or_default().into_iter();
+        for (id, _, _, changes) in &accepted {
+            match (results.next(), open_room(&mut self.rooms, *id)) {
+                (Some(Ok(())), Some(open)) => open.written(changes),
+                (Some(Err(error)), _) => self.storage_failed(*id, &error.to_string()),
+                // A bug in the store.
+                (None, _) => self.close_room(*id, &Closing::Internal),
+                (_, None) => {}
+            }
+        }
+    }
+
     fn settle_one(&mut self, id: RoomId) -> Result<(), String> {
         let now_ms = self.shared.clock.now_ms();
         let Some(host) = find(&mut self.rooms, id) else { return Ok(()) };
-        let crate::host::Stage::Open(open) = &mut host.stage else { return Ok(()) };
+        let Stage::Open(open) = &mut host.stage else { return Ok(()) };
         open.is_dirty = false;
         // Counted from the opening on: one that came while the room was loaded counts too.
         if open.has_failed() {
             return Err("a sync failed".to_owned());
-        }
-        let (at, changes) = open.changes();
-        if !changes.is_empty() {
-            self.shared.store.append(&host.key, at, &changes).map_err(|error| error.to_string())?;
-            open.written(&changes);
         }
         // After the write, so that a change that is durable as soon as it is written is acknowledged in its own turn.
         if open.note_durable(now_ms) {
@@ -53,12 +78,11 @@ impl Worker {
             self.passes.push_back(id);
         }
         let has_news = open.set_bell();
-        if open.wants_compaction(self.shared.config.store.compact_bytes_min) {
-            let inbox = self.inbox.clone();
-            let done = move |bytes| inbox.send(super::Message::Compacted(id, bytes));
-            self.shared.compactor.compact(host.key.clone(), Box::new(done));
-        }
+        let wants_compaction = open.wants_compaction(self.shared.config.store.compact_bytes_min, false);
         let resumed = if open.is_busy() { Vec::new() } else { std::mem::take(&mut open.deferred) };
+        if wants_compaction {
+            self.compact(id);
+        }
         for slot in answered {
             self.reconsider(slot);
         }
@@ -120,7 +144,7 @@ impl Worker {
     fn flush_one(&mut self, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         let ring = match find(&mut self.rooms, socket.room).map(|host| &host.stage) {
-            Some(crate::host::Stage::Open(open)) if socket.is_open() => open.ring(socket.voice),
+            Some(Stage::Open(open)) if socket.is_open() => open.ring(socket.voice),
             _ => None,
         };
         let more = socket.outbox.flush(&mut socket.stream, ring, socket.member);
@@ -137,8 +161,8 @@ impl Worker {
             return self.end(slot, "connection lost");
         }
         match socket.stage {
-            Stage::Open if socket.outbox.is_ending() => self.end(slot, "connection lost"),
-            Stage::Open => {
+            socket::Stage::Open if socket.outbox.is_ending() => self.end(slot, "connection lost"),
+            socket::Stage::Open => {
                 let (room, member) = (socket.room, socket.member);
                 if let Some(open) = open_room(&mut self.rooms, room) {
                     let lost = open.ring(socket.voice).is_some_and(|ring| socket.outbox.notice_loss(ring));
@@ -149,10 +173,10 @@ impl Worker {
                 }
                 self.reconsider(slot);
             }
-            Stage::Ending { until } if socket.outbox.is_finished() => {
+            socket::Stage::Ending { until } if socket.outbox.is_finished() => {
                 // The server ends the connection; the client sees that at once.
                 let _ = socket.stream.shutdown(std::net::Shutdown::Write);
-                (socket.stage, socket.readable) = (Stage::Draining { until }, true);
+                (socket.stage, socket.readable) = (socket::Stage::Draining { until }, true);
                 self.reconsider(slot);
             }
             _ => {}

@@ -18,6 +18,7 @@ use crate::host::{Host, Open};
 use crate::slots::{RoomId, find};
 use crate::socket::{Read, Socket, Stage};
 use crate::workers::Shared;
+use bytes::BytesMut;
 use mio::{Events, Poll, Token};
 use pauses::Pauses;
 use room::{Closing, Input, MemberId};
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     next_sweep: Instant,
     sweep_every: Duration,
     buffer: Vec<u8>,
+    /// Memory for messages; taken again when all of them are gone.
+    arena: BytesMut,
     inputs: Vec<Input>,
     messages: Vec<Message>,
     /// No room takes inputs any more.
@@ -101,6 +104,7 @@ impl Worker {
             next_sweep: Instant::now() + sweep_every,
             sweep_every,
             buffer: vec![0; READ_BYTES],
+            arena: BytesMut::with_capacity(READ_BYTES),
             inputs: Vec::new(),
             messages: Vec::new(),
             stopping: false,
@@ -257,7 +261,7 @@ impl Worker {
 
     /// Reads an open socket once and hands what it says to its room.
     fn serve(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, buffer, timers, told, .. } = self;
+        let Self { sockets, rooms, shared, inputs, buffer, arena, timers, told, .. } = self;
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
         if self.stopping {
@@ -287,7 +291,7 @@ impl Worker {
                 Read::Bytes(count) => {
                     socket.allowance.spend(count);
                     socket.readable = count == most || socket.hung_up;
-                    ended = socket.decode(&buffer[..count], now_ms, inputs);
+                    ended = socket.decode(&buffer[..count], arena, now_ms, inputs);
                 }
                 Read::Ended(reason) => ended = Some(reason),
             }

@@ -146,7 +146,7 @@ impl Worker {
 
     /// Makes a connection a member of its room.
     fn admit(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, told, .. } = self;
+        let Self { sockets, rooms, shared, inputs, arena, told, .. } = self;
         let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
@@ -170,7 +170,7 @@ impl Worker {
             socket.unanswered += u32::from(input.asker().is_some());
             open.handle(input, now_ms);
         }
-        let ended = socket.decode(&early, now_ms, inputs);
+        let ended = socket.decode(&early, arena, now_ms, inputs);
         feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);
         told.push(slot);
         let room = socket.room;
@@ -232,13 +232,18 @@ impl Worker {
     /// Lets a room go if nobody has been in it for a while and everything is on the disk.
     pub(super) fn unload(&mut self, id: RoomId, now: Instant) {
         let unload_after = Duration::from_millis(self.shared.config.unload_after_ms);
+        let compact_bytes_min = self.shared.config.store.compact_bytes_min;
         let Some(open) = self.open_room(id) else { return };
         if open.vacant_since.is_none_or(|since| since + unload_after > now) {
             return;
         }
+        let compact = open.wants_compaction(compact_bytes_min, true);
         if open.is_settled() && !open.is_dirty {
             self.forget_room(id);
         } else {
+            if compact {
+                self.compact(id);
+            }
             self.timers.push(Reverse((now + ASK_AGAIN, Timer::Unload(id))));
         }
     }
@@ -246,12 +251,27 @@ impl Worker {
     /// What time does to a room.
     pub(super) fn tick(&mut self, slot: usize, now: Instant, now_ms: u64) {
         let Some(Host { id, stage: host::Stage::Open(open), .. }) = self.rooms.get_mut(slot) else { return };
-        if open.room.wants_ticks() && now >= open.ticked + TICK {
-            open.ticked = now;
+        if now < open.ticked + TICK {
+            return;
+        }
+        open.ticked = now;
+        let id = *id;
+        let compact = open.is_quiet() && open.wants_compaction(self.shared.config.store.compact_bytes_min, true);
+        if open.room.wants_ticks() {
             open.handle(Input::Tick, now_ms);
-            let id = *id;
             self.touch(id);
         }
+        if compact {
+            self.compact(id);
+        }
+    }
+
+    /// Has a snapshot made in the background.
+    pub(super) fn compact(&mut self, id: RoomId) {
+        let Some(host) = find(&mut self.rooms, id) else { return };
+        let inbox = self.inbox.clone();
+        let done = move |bytes| inbox.send(Message::Compacted(id, bytes));
+        self.shared.compactor.compact(host.key.clone(), Box::new(done));
     }
 
     /// Nobody new gets in, no room takes anything more, and everything accepted goes to the disk.

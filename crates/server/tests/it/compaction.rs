@@ -28,7 +28,7 @@ async fn snapshots_under_load_change_nothing_and_keep_who_wrote_what() {
     let mut ben = Provider::enter(server.address, "/r?user=ben", 2).await;
     let mut watcher = Provider::enter(server.address, "/r?user=cid&access=read", 3).await;
     let mut heard = 0;
-    while store.counts().snapshots("doc/r") < 5 {
+    while store.counts().snapshots("doc/r") < 3 {
         ann.write_and_save("a line of ann's, ").await;
         ben.write_and_save("and one of ben's. ").await;
         let gone = update(&delete(1, ann.writer.clock - 1, 1));

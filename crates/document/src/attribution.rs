@@ -48,6 +48,24 @@ impl Attribution {
         Ok(Self { authors, numbers, inserts: decode_table(&mut reader)?, deletes: decode_table(&mut reader)? })
     }
 
+    /// Whether `decode` can read it, at a fraction of its cost.
+    pub fn check(bytes: &[u8]) -> Result<(), ReadError> {
+        let mut reader = Reader::new(bytes);
+        for _ in 0..reader.var_uint()? {
+            reader.var_string()?;
+        }
+        for _table in ["inserts", "deletes"] {
+            for _ in 0..reader.var_uint()? {
+                let (_client, spans) = (reader.var_uint()?, reader.var_uint()?);
+                for _ in 0..spans {
+                    let (_start, _len) = (reader.var_uint()?, reader.var_uint()?);
+                    let (_author, _time) = (reader.var_uint()?, reader.var_uint()?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the table.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -160,6 +178,11 @@ mod tests {
         let starts: Vec<_> = table.inserts(7).map(|span| (span.start, span.end, span.author)).collect();
         assert_eq!(starts, [(0, 4, ann), (4, 5, ben), (5, 6, ben)]);
         assert_eq!(table.deletes(7).map(|span| span.start).collect::<Vec<_>>(), [1, 4]);
-        assert_eq!(Attribution::decode(&table.encode()), Ok(table));
+        let bytes = table.encode();
+        assert_eq!(Attribution::check(&bytes), Ok(()));
+        assert_eq!(Attribution::decode(&bytes), Ok(table));
+        for end in 0..bytes.len() {
+            assert_eq!(Attribution::check(&bytes[..end]).err(), Attribution::decode(&bytes[..end]).err());
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The struct store: what a document consists of, what is new in an update, what somebody lacks.
 //!
 //! One `Document` per loaded room, changed only by that room. `add` takes a validated update apart into what is new and can be applied, what
-//! has to wait, and what is known; `diff` and `snapshot` write it down again. Never integrates: order within a type is the readers' business.
+//! has to wait, and what is known; `diff` and `snapshot` write it down again. What a stored snapshot has may stay bytes (`base`). Never integrates: order within a type is the readers' business.
 //! Deletes are kept as ranges beside the structs, so a delete costs a look-up and never moves content; `compact` drops what they cover.
 
+mod base;
 mod diff;
 
 use crate::limits::{Exceeded, MessageLimits, RoomLimits};
@@ -11,10 +12,14 @@ use crate::parents::{Parents, TREE_ENTRY_BYTES};
 use crate::parked::{OVERHEAD_BYTES, Parked, ParkedStruct};
 use crate::structs::{Client, Cursor, Ref, Struct};
 use crate::wire::{self, GC, Id, Invalid, Parent, RawStruct, SKIP, StateVector, TYPE, Update};
+use base::Base;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// No structs, no deletes.
 const EMPTY_UPDATE_BYTES: usize = 2;
+/// Up to so many clients no memory is set aside for further ones.
+const CLIENTS_EXACT: usize = 4;
 /// Memory of one delete range in its tree.
 const DELETE_BYTES: usize = 16;
 
@@ -33,6 +38,7 @@ pub struct Document {
     serial: u64,
     fresh: Vec<Fresh>,
     fresh_deletes: Vec<(u32, u32, u32)>,
+    base: Option<Box<Base>>,
 }
 
 /// What became of an update.
@@ -117,6 +123,7 @@ impl Document {
             serial: 0,
             fresh: Vec::new(),
             fresh_deletes: Vec::new(),
+            base: None,
         }
     }
 
@@ -137,6 +144,9 @@ impl Document {
 
     /// Takes in an update. `author` is whom its content is credited to, in the caller's numbering. Costs about 100 ns for a keystroke.
     pub fn add<B: AsRef<[u8]>>(&mut self, update: &Update<B>, author: u32) -> Added {
+        if self.base.as_ref().is_some_and(|base| self.needs_structs(base, update)) {
+            self.expand();
+        }
         self.fresh.clear();
         self.fresh_deletes.clear();
         self.serial += 1;
@@ -161,6 +171,7 @@ impl Document {
         for (client, start, end) in sections.deletes() {
             self.delete(&mut run, client, start, end);
         }
+        self.note_behind_base(update);
         self.outcome(run)
     }
 
@@ -193,21 +204,25 @@ impl Document {
         StateVector::from_entries(entries)
     }
 
-    /// Drops the content of what is deleted from memory.
+    /// Drops the content of what is deleted from memory, and makes what is left the base.
     pub fn compact(&mut self) {
-        let mut compacted = Self::new(RoomLimits::STORED);
-        for (author, bytes) in std::iter::once((0, self.snapshot(false))).chain(self.parked_updates()) {
-            let update = Update::validate(bytes, &MessageLimits::STORED);
-            debug_assert!(update.is_ok(), "a snapshot is a valid update");
-            let Ok(update) = update else { return };
-            compacted.add(&update, author);
+        self.expand();
+        let compacted = Self::from_snapshot(RoomLimits::STORED, self.snapshot(false).into(), self.depth());
+        debug_assert!(compacted.is_ok(), "a snapshot is a valid update");
+        if let Ok(compacted) = compacted {
+            self.become_structs_of(compacted);
         }
-        *self = Self { serial: self.serial, limits: self.limits, ..compacted };
     }
 
     /// Bytes of memory that the content takes, parked structs included.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.parents.bytes + self.delete_ranges * DELETE_BYTES + self.parked.bytes()
+        let base = self.base().map_or(0, Bytes::len);
+        base + self.bytes + self.parents.bytes + self.delete_ranges * DELETE_BYTES + self.parked.bytes()
+    }
+
+    /// How deep types are nested at most; on a base that may be less.
+    pub fn depth(&self) -> u32 {
+        self.parents.deepest
     }
 
     /// True when something waits for missing updates.
@@ -222,8 +237,11 @@ impl Document {
 
     /// Structs and delete ranges held, for measurements.
     pub fn counts(&self) -> (usize, usize) {
-        let structs = self.clients.iter().map(|client| client.structs.len()).sum();
-        (structs, self.clients.iter().map(|client| client.deleted.len()).sum())
+        let structs: usize = self.clients.iter().map(|client| client.structs.len()).sum();
+        (
+            structs + self.base.as_ref().map_or(0, |base| base.structs),
+            self.clients.iter().map(|client| client.deleted.len()).sum(),
+        )
     }
 
     /// True when it has structs that are new here. Deletes do not count.
@@ -461,9 +479,12 @@ impl Document {
         }
     }
 
-    /// The parent of the struct that holds an element.
+    /// The parent of the struct that holds an element. In the base it is not looked up: there it makes no difference.
     fn parent_at(&self, own: u32, reference: Ref) -> u32 {
         let client = &self.clients[reference.client as usize];
+        if reference.clock < client.floor {
+            return Parents::DEAD;
+        }
         debug_assert!(reference.clock < client.state() || own == reference.client, "dependencies are checked first");
         client.structs.get(client.find(reference.clock)).map_or(Parents::DEAD, |found| found.parent)
     }
@@ -546,6 +567,10 @@ impl Document {
             None => {
                 let index = self.clients.len() as u32;
                 self.bytes += size_of::<Client>() + TREE_ENTRY_BYTES;
+                // Most documents have few, and most of those are small.
+                if self.clients.len() < CLIENTS_EXACT {
+                    self.clients.reserve_exact(1);
+                }
                 self.clients.push(Client { id, ..Client::default() });
                 self.index.insert(id, index);
                 index

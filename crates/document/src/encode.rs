@@ -88,6 +88,15 @@ impl Section {
         write_content(&mut self.body, kind, &piece, raw.len - offset);
     }
 
+    /// Structs as they stand in an update, from clock `from` to `end`.
+    pub(crate) fn many(&mut self, structs: u64, from: u32, end: u32, bytes: &[u8]) {
+        if structs > 0 {
+            self.begin(from, end - from);
+            self.structs += structs - 1;
+            self.body.extend_from_slice(bytes);
+        }
+    }
+
     fn begin(&mut self, clock: u32, len: u32) {
         self.write_run();
         debug_assert!(self.first.is_none() || clock == self.end, "structs of a section follow each other");

@@ -14,6 +14,7 @@ mod parents;
 mod parked;
 mod ranges;
 mod structs;
+mod survey;
 pub mod wire;
 
 pub use attribution::{Attribution, Span};

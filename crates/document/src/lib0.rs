@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    /// The bytes not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     /// True when everything was read.
     pub fn is_empty(&self) -> bool {
         self.at == self.bytes.len()

@@ -16,6 +16,8 @@ pub(crate) struct Parents {
     roots: BTreeMap<Box<[u8]>, u32>,
     items: BTreeMap<(u32, u32), u32>,
     pub(crate) bytes: usize,
+    /// Nothing lies deeper.
+    pub(crate) deepest: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -35,12 +37,19 @@ pub(crate) enum Name {
 impl Default for Parents {
     fn default() -> Self {
         let dead = ParentEntry { name: Name::Dead, depth: 0 };
-        Self { entries: vec![dead], roots: BTreeMap::new(), items: BTreeMap::new(), bytes: 0 }
+        Self { entries: vec![dead], roots: BTreeMap::new(), items: BTreeMap::new(), bytes: 0, deepest: 0 }
     }
 }
 
 impl Parents {
     pub(crate) const DEAD: u32 = 0;
+
+    /// Those of a document on a base, in which nothing lies deeper than that: what is in there is not told apart from what is not known any more.
+    pub(crate) fn on_base(depth: u32) -> Self {
+        let mut parents = Self { deepest: depth, ..Self::default() };
+        parents.entries[Self::DEAD as usize].depth = depth;
+        parents
+    }
 
     pub(crate) fn root(&mut self, name: &[u8]) -> u32 {
         if let Some(&known) = self.roots.get(name) {
@@ -55,7 +64,8 @@ impl Parents {
         if let Some(&known) = self.items.get(&(reference.client, reference.clock)) {
             return known;
         }
-        let depth = self.entries[above as usize].depth + 1;
+        let depth = self.entries[above as usize].depth.saturating_add(1);
+        self.deepest = self.deepest.max(depth);
         self.bytes += size_of::<ParentEntry>() + TREE_ENTRY_BYTES;
         self.entries.push(ParentEntry { name: Name::Item(reference), depth });
         *self.items.entry((reference.client, reference.clock)).or_insert(self.entries.len() as u32 - 1)

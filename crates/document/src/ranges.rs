@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 pub(crate) struct Ranges(BTreeMap<u32, u32>);
 
 impl Ranges {
+    /// The set of ascending ranges, as a document writes them. None: they are not.
+    pub(crate) fn of_ascending(ranges: &[(u32, u32)]) -> Option<Self> {
+        let ascending = ranges.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        ascending.then(|| Self(ranges.iter().copied().collect()))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -53,6 +53,8 @@ impl Struct {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Client {
     pub(crate) id: u64,
+    /// Everything before this clock is in the document's base, not here.
+    pub(crate) floor: u32,
     pub(crate) structs: Vec<Struct>,
     pub(crate) arena: Vec<u8>,
     pub(crate) deleted: Ranges,
@@ -61,10 +63,10 @@ pub(crate) struct Client {
 impl Client {
     /// The clock of its next element.
     pub(crate) fn state(&self) -> u32 {
-        self.structs.last().map_or(0, Struct::end)
+        self.structs.last().map_or(self.floor, Struct::end)
     }
 
-    /// Index of the struct that holds `clock`, which must be below the state.
+    /// Index of the struct that holds `clock`, which must be below the state and not below the floor.
     pub(crate) fn find(&self, clock: u32) -> usize {
         match self.structs.last() {
             Some(last) if last.clock <= clock => self.structs.len() - 1,

@@ -8,6 +8,7 @@
 use crate::json::{Json, scan};
 use crate::lib0::{ReadError, Reader, utf16_len, write_var_uint};
 use crate::limits::{Exceeded, MessageLimits};
+use crate::survey::{Survey, Surveyed, Surveyor};
 
 /// Clocks, lengths and their sums stay below this: readers keep them in 32-bit integers.
 const CLOCK_END: u64 = 1 << 31;
@@ -79,13 +80,25 @@ impl<B: AsRef<[u8]>> Update<B> {
         if slice.len() > limits.update_bytes_max {
             return Err(Exceeded::UpdateBytes(limits.update_bytes_max).into());
         }
-        check(slice, limits)?;
+        check(slice, limits, &mut ())?;
         Ok(Self(bytes))
+    }
+
+    /// Checks the bytes, and in the same pass notes what is where in them.
+    pub(crate) fn survey(bytes: B, limits: &MessageLimits) -> Result<(Self, Survey), Invalid> {
+        let mut survey = Survey { is_whole: true, ..Survey::default() };
+        check(bytes.as_ref(), limits, &mut survey)?;
+        Ok((Self(bytes), survey))
     }
 
     /// The bytes as they came.
     pub fn bytes(&self) -> &[u8] {
         self.0.as_ref()
+    }
+
+    /// The bytes as they came, in what holds them.
+    pub(crate) fn inner(&self) -> &B {
+        &self.0
     }
 
     /// Gives the bytes back.
@@ -238,6 +251,11 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    /// How many structs there still are, and all bytes from the next one on, also those behind the section.
+    pub(crate) fn rest(&self) -> (u64, &'a [u8]) {
+        (self.remaining, self.reader.rest())
+    }
+
     /// The next struct and its clock.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<(u32, RawStruct<'a>)> {
@@ -273,23 +291,30 @@ impl Iterator for Deletes<'_> {
     }
 }
 
-fn check(bytes: &[u8], limits: &MessageLimits) -> Result<(), Invalid> {
+fn check(bytes: &[u8], limits: &MessageLimits, surveyor: &mut impl Surveyor) -> Result<(), Invalid> {
     let mut reader = Reader::new(bytes);
     let mut budget = limits.structs_max;
     let sections = counted(&mut reader, 4)?;
     clients_within(sections, limits)?;
     let mut order = Order::default();
     for _ in 0..sections {
+        let at = reader.position();
         let count = counted(&mut reader, 2)?;
         let client = reader.var_uint()?;
-        let mut clock = below_end(reader.var_uint()?)?;
+        let first = below_end(reader.var_uint()?)?;
+        let mut clock = first;
         order.see(client);
         spend(&mut budget, count, limits)?;
         for _ in 0..count {
             let raw = read_struct::<true>(&mut reader, Id { client, clock })?;
+            if raw.kind() == SKIP {
+                surveyor.hole();
+            }
             clock = end_of(clock, u64::from(raw.len))?;
         }
+        surveyor.structs(count, first, Surveyed { client, end: clock, at });
     }
+    surveyor.deletes(reader.position(), !order.broken);
     let deletes = reader.clone();
     let delete_order = check_deletes(&mut reader, &mut budget, limits)?;
     if !reader.is_empty() {
@@ -343,6 +368,16 @@ fn structs_named_once(bytes: &[u8]) -> Result<(), Invalid> {
         sections.close(section);
     }
     all_different(clients)
+}
+
+/// The delete ranges that begin here in an accepted update.
+pub(crate) fn deletes_at(bytes: &[u8]) -> Deletes<'_> {
+    Sections { reader: Reader::new(bytes), remaining: 0 }.deletes()
+}
+
+/// The section of structs that begins here in an accepted update.
+pub(crate) fn section_at(bytes: &[u8]) -> Option<Section<'_>> {
+    Sections { reader: Reader::new(bytes), remaining: 1 }.open()
 }
 
 fn deletes_named_once(mut reader: Reader<'_>) -> Result<(), Invalid> {

@@ -1,21 +1,23 @@
-//! Rooms of clients of which some write: what it costs to hand a change to everybody else, and how long that takes.
+//! Rooms of clients of which some write: what it costs to hand a change to everybody else, and how long that takes. Called by the command line for
+//! `fanout` and `rooms`.
 //!
 //! Open loop: each write has a time at which it is due, and its latency counts from there, so a server that stalls does not hide the waiting.
 //! Saturated: each writer has so many updates under way, and sends the next when one has reached the last member of its room.
+//! Every receiver keeps the clock of each writer, so that a lost, repeated or merged update is told from a delivered one.
 
 use crate::LoadError;
-use crate::client::Client;
+use crate::fleet::{Fleet, Handler, Outgoing};
 use crate::histogram::Histogram;
-use crate::process::Process;
-use crate::update::{Author, read_var_uint};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use crate::protocol::{
+    Author, EMPTY_STEP_1, EMPTY_STEP_2, STEP_1, STEP_2, SYNC, UPDATE, author_and_clock, ranges, sync_message,
+};
+use crate::report::{Figure, figure};
+use crate::run::{Progress, Run};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// How writers are paced.
 #[derive(Clone, Copy, Debug)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// So many updates a second in all, evenly spread.
     PerSecond(f64),
     /// So many updates under way per writer.
@@ -24,258 +26,420 @@ pub enum Pace {
 
 /// What is to be run.
 #[derive(Clone, Debug)]
-pub struct Fanout {
-    /// `ws://host:port`.
-    pub url: String,
-    /// Rooms, all alike.
-    pub rooms: usize,
-    /// Clients in each room.
-    pub clients: usize,
-    /// Of which write.
-    pub writers: usize,
-    /// How fast.
-    pub pace: Pace,
-    /// Bytes of text in each update; at least 16.
-    pub text_bytes: usize,
-    /// Seconds before counting begins.
-    pub warm_up_s: f64,
-    /// Seconds that count.
-    pub run_s: f64,
-    /// The server, when it runs on this machine.
-    pub server: Option<Process>,
+pub(crate) struct Fanout {
+    pub(crate) rooms: usize,
+    /// In each room.
+    pub(crate) clients: usize,
+    /// Of these.
+    pub(crate) writers: usize,
+    pub(crate) pace: Pace,
+    /// In each update; at least 32, so that one update is told from two merged ones by its length.
+    pub(crate) text_bytes: usize,
 }
 
-struct Shared {
-    started: Instant,
-    counting: Cell<bool>,
-    stop: Cell<bool>,
-    latencies: RefCell<Histogram>,
-    delivered: Cell<u64>,
-    delivered_in_all: Cell<u64>,
-    sent: Cell<u64>,
-    /// Told once everybody is connected.
-    begin: Notify,
-    begun: Cell<bool>,
-    /// Of each writer: updates that have not reached the last member of its room. By client id less one.
-    under_way: Vec<Cell<usize>>,
-    arrived: Vec<Notify>,
-}
+/// Without anything new for so long, what has not come is lost.
+const SETTLE: Duration = Duration::from_secs(3);
 
-impl Fanout {
-    /// Runs it, and prints one JSON object.
-    pub async fn run(&self) -> Result<String, LoadError> {
-        let shared = Rc::new(Shared {
-            started: Instant::now(),
-            counting: Cell::new(false),
-            stop: Cell::new(false),
-            latencies: RefCell::default(),
-            delivered: Cell::new(0),
-            delivered_in_all: Cell::new(0),
-            sent: Cell::new(0),
-            begin: Notify::new(),
-            begun: Cell::new(false),
-            under_way: (0..self.rooms * self.clients).map(|_| Cell::new(0)).collect(),
-            arrived: (0..self.rooms * self.clients).map(|_| Notify::new()).collect(),
-        });
-        let run = format!("{:x}", std::process::id());
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                let mut tasks = Vec::new();
-                let mut number = 1;
-                for room in 0..self.rooms {
-                    let url = format!("{}/bench-{run}-{room}", self.url.trim_end_matches('/'));
-                    for member in 0..self.clients {
-                        let client = Client::connect(&url).await?;
-                        let writer =
-                            (member < self.writers).then(|| Writer::new(number, self, room * self.writers + member));
-                        let observes = member + 1 == self.clients;
-                        tasks.push(tokio::task::spawn_local(member_task(
-                            client,
-                            number,
-                            writer,
-                            observes,
-                            shared.clone(),
-                        )));
-                        number += 1;
-                    }
-                }
-                shared.begun.set(true);
-                shared.begin.notify_waiters();
-                tokio::time::sleep(Duration::from_secs_f64(self.warm_up_s)).await;
-                let cpu_before = self.server.and_then(Process::cpu_s);
-                shared.counting.set(true);
-                let began = Instant::now();
-                tokio::time::sleep(Duration::from_secs_f64(self.run_s)).await;
-                shared.counting.set(false);
-                let seconds = began.elapsed().as_secs_f64();
-                let cpu = self.server.and_then(Process::cpu_s).zip(cpu_before).map(|(after, before)| after - before);
-                shared.stop.set(true);
-                self.settle(&shared).await;
-                let lost =
-                    (shared.sent.get() * (self.clients as u64 - 1)).saturating_sub(shared.delivered_in_all.get());
-                for task in &tasks {
-                    if task.is_finished() {
-                        return Err(LoadError("a connection ended during the run".to_owned()));
-                    }
-                    task.abort();
-                }
-                Ok(self.report(&shared, seconds, cpu, lost))
-            })
-            .await
-    }
-
-    /// Waits until everything sent has arrived everywhere, within bounds.
-    async fn settle(&self, shared: &Shared) {
-        let expected = || shared.sent.get() * (self.clients as u64 - 1);
-        for _ in 0..200 {
-            if shared.delivered_in_all.get() >= expected() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-    }
-
-    fn report(&self, shared: &Shared, seconds: f64, cpu_s: Option<f64>, lost: u64) -> String {
-        let (delivered, latencies) = (shared.delivered.get(), shared.latencies.borrow());
-        let cpu = cpu_s.map_or("null".to_owned(), |cpu| format!("{:.3}", cpu * 1e6 / delivered as f64));
-        let rss = self
-            .server
-            .and_then(Process::rss_bytes)
-            .map_or("null".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
-        format!(
-            "{{\"rooms\":{},\"clients\":{},\"writers\":{},\"deliveries_per_s\":{:.0},\"cpu_us_per_delivery\":{cpu},\"p50_ms\":{:.3},\"p99_ms\":{:.3},\"rss_mb\":{rss},\"samples\":{},\"lost\":{lost}}}",
-            self.rooms,
-            self.clients,
-            self.writers,
-            delivered as f64 / seconds,
-            latencies.quantile_ms(0.5),
-            latencies.quantile_ms(0.99),
-            latencies.count(),
-        )
-    }
-}
+/// A relay never answers a step 1.
+const SYNC_WAIT: Duration = Duration::from_millis(1_500);
 
 struct Writer {
     author: Author,
-    text: Vec<u8>,
-    pace: Pace,
-    interval: Duration,
-    next: Duration,
+    under_way: usize,
+    /// When what is under way was sent, by sequence number; for saturation only.
+    sent_ns: Vec<u64>,
+    /// In the list of those that may write.
+    ready: bool,
 }
 
-impl Writer {
-    fn new(client: u64, fanout: &Fanout, place: usize) -> Self {
-        let writers = (fanout.writers * fanout.rooms) as f64;
-        let interval = match fanout.pace {
-            Pace::PerSecond(rate) => Duration::from_secs_f64(writers / rate),
-            Pace::InFlight(_) => Duration::ZERO,
+struct State {
+    plan: Fanout,
+    started: Instant,
+    now_ns: u64,
+    counting: bool,
+    /// By client and writer of its room: how far it has read.
+    clocks: Vec<u32>,
+    answered: Vec<bool>,
+    synced: Vec<bool>,
+    synced_count: usize,
+    /// Whose messages are handled: client, room, place in the room.
+    current: (usize, usize, usize),
+    writers: Vec<Writer>,
+    ready: Vec<usize>,
+    latencies: Histogram,
+    delivered: u64,
+    delivered_in_all: u64,
+    sent: u64,
+    gaps: u64,
+    repeated: u64,
+    /// Open loop: when update 0 is due, and how long after it update n of all is.
+    first_ns: f64,
+    interval_ns: f64,
+}
+
+impl Fanout {
+    pub(crate) fn run(&self, run: &Run) -> Result<Vec<Figure>, LoadError> {
+        let mut fleet = Fleet::new(&run.target)?;
+        let mut state = State::new(self);
+        for room in 0..self.rooms {
+            let name = run.room("fanout", room);
+            for _ in 0..self.clients {
+                fleet.add(&name)?;
+            }
+        }
+        let connecting = Instant::now();
+        state.connect(&mut fleet)?;
+        let connect_s = connecting.elapsed().as_secs_f64();
+        state.begin(&mut fleet);
+        state.write_until(&mut fleet, run.warm_up_s, "warming up")?;
+        let meter = run.meter();
+        state.counting = true;
+        state.write_until(&mut fleet, run.seconds, "measuring")?;
+        state.counting = false;
+        let used = meter.read();
+        let rss = run.rss_bytes();
+        let lost = state.settle(&mut fleet)?;
+        let delivered = state.delivered as f64;
+        let mut figures = vec![
+            figure("connect", "s", Some(connect_s)),
+            figure("deliveries", "1/s", Some(delivered / used.seconds)),
+            figure("cpu_per_delivery", "us", used.server_us_per(delivered)),
+            figure("p50", "ms", state.latencies.quantile_ms(0.5)),
+            figure("p99", "ms", state.latencies.quantile_ms(0.99)),
+            figure("max", "ms", state.latencies.quantile_ms(1.0)),
+            figure("rss", "MB", rss.map(|bytes| bytes as f64 / 1e6)),
+            figure("sent", "", Some(state.sent as f64)),
+            figure("delivered_in_all", "", Some(state.delivered_in_all as f64)),
+            figure("repeated", "", Some(state.repeated as f64)),
+            figure("lost", "", Some(lost as f64)),
+        ];
+        figures.extend(used.figures());
+        Ok(figures)
+    }
+}
+
+impl State {
+    fn new(plan: &Fanout) -> Self {
+        let (members, writers) = (plan.rooms * plan.clients, plan.rooms * plan.writers);
+        let window = match plan.pace {
+            Pace::PerSecond(_) => 0,
+            Pace::InFlight(limit) => limit.next_power_of_two(),
         };
-        // Writers take turns within the interval.
-        let next = interval.mul_f64(place as f64 / writers);
+        let interval_ns = match plan.pace {
+            Pace::PerSecond(rate) => 1e9 / rate,
+            Pace::InFlight(_) => 0.0,
+        };
+        let writer = |client| Writer {
+            author: Author::new(client as u64),
+            under_way: 0,
+            sent_ns: vec![0; window],
+            ready: false,
+        };
         Self {
-            author: Author::new(client),
-            text: vec![b'.'; fanout.text_bytes.max(16)],
-            pace: fanout.pace,
-            interval,
-            next,
+            plan: plan.clone(),
+            started: Instant::now(),
+            now_ns: 0,
+            counting: false,
+            clocks: vec![0; members * plan.writers],
+            answered: vec![false; members],
+            synced: vec![false; members],
+            current: (0, 0, 0),
+            synced_count: 0,
+            writers: (1..=writers).map(writer).collect(),
+            ready: Vec::new(),
+            latencies: Histogram::default(),
+            delivered: 0,
+            delivered_in_all: 0,
+            sent: 0,
+            gaps: 0,
+            repeated: 0,
+            first_ns: 0.0,
+            interval_ns,
         }
     }
 
-    /// Queues one update that carries the time at which it was due.
-    fn write(&mut self, client: &mut Client, due: Duration, shared: &Shared) {
-        let stamp = format!("{:016x}", due.as_nanos() as u64);
-        let end = self.text.len();
-        self.text[end - 16..].copy_from_slice(stamp.as_bytes());
-        let mut message = Vec::with_capacity(self.text.len() + 32);
-        self.author.append(&self.text, &mut message);
-        client.queue(&message);
-        shared.sent.set(shared.sent.get() + 1);
-    }
-}
-
-async fn member_task(
-    mut client: Client,
-    number: u64,
-    mut writer: Option<Writer>,
-    observes: bool,
-    shared: Rc<Shared>,
-) -> Result<(), LoadError> {
-    let mut buffer = vec![0; 64 << 10];
-    client.queue(&[0, 0, 1, 0]);
-    client.flush()?;
-    if let Some(writer) = &mut writer {
-        if !shared.begun.get() {
-            shared.begin.notified().await;
-        }
-        writer.next += shared.started.elapsed() + Duration::from_millis(200);
-    }
-    let (under_way, arrived) = (&shared.under_way[number as usize - 1], &shared.arrived[number as usize - 1]);
-    loop {
-        let due = writer
-            .as_ref()
-            .filter(|writer| writer.interval > Duration::ZERO)
-            .map(|writer| shared.started + writer.next);
-        let unsent = client.has_unsent();
-        tokio::select! {
-            readable = client.stream().readable() => {
-                readable?;
-                client.read(&mut buffer, |message| receive(message, number, observes, &shared))?;
+    fn connect(&mut self, fleet: &mut Fleet) -> Result<(), LoadError> {
+        let mut progress = Progress::new();
+        let mut changed = Instant::now();
+        let mut before = 0;
+        while fleet.open() < fleet.len() || (self.synced_count < fleet.len() && changed.elapsed() < SYNC_WAIT) {
+            fleet.turn(Some(Duration::from_millis(100)), self)?;
+            if fleet.open() + self.synced_count != before {
+                before = fleet.open() + self.synced_count;
+                changed = Instant::now();
             }
-            _ = client.stream().writable(), if unsent => {}
-            () = sleep_until(due), if due.is_some() => {}
-            () = arrived.notified(), if writer.is_some() => {}
+            progress
+                .tell(|| format!("connecting: {} of {} open, {} synced", fleet.open(), fleet.len(), self.synced_count));
         }
-        if let Some(writer) = writer.as_mut().filter(|_| !shared.stop.get()) {
-            match writer.pace {
+        Ok(())
+    }
+
+    fn begin(&mut self, fleet: &mut Fleet) {
+        match self.plan.pace {
+            Pace::PerSecond(_) => {
+                self.first_ns = (self.started.elapsed() + Duration::from_millis(50)).as_nanos() as f64;
+            }
+            Pace::InFlight(_) => {
+                for writer in 0..self.writers.len() {
+                    self.make_ready(writer);
+                }
+                self.top_up(fleet);
+            }
+        }
+    }
+
+    fn write_until(&mut self, fleet: &mut Fleet, seconds: f64, what: &str) -> Result<(), LoadError> {
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        let mut progress = Progress::new();
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            let mut wait = end - now;
+            match self.plan.pace {
                 Pace::PerSecond(_) => {
-                    let now = shared.started.elapsed();
-                    while writer.next <= now {
-                        writer.write(&mut client, writer.next, &shared);
-                        writer.next += writer.interval;
+                    let now_ns = (now - self.started).as_nanos() as f64;
+                    while self.due_ns(self.sent) <= now_ns {
+                        // Writers take turns, so an update's time follows from its number.
+                        let writer = (self.sent % self.writers.len() as u64) as usize;
+                        self.write(fleet, writer);
                     }
+                    let next_ns = self.due_ns(self.sent) - now_ns;
+                    wait = wait.min(Duration::from_nanos(next_ns.max(0.0) as u64));
                 }
-                Pace::InFlight(limit) => {
-                    while under_way.get() < limit {
-                        writer.write(&mut client, shared.started.elapsed(), &shared);
-                        under_way.set(under_way.get() + 1);
-                    }
-                }
+                Pace::InFlight(_) => self.top_up(fleet),
+            }
+            fleet.turn(Some(wait.min(Duration::from_millis(100))), self)?;
+            progress.tell(|| format!("{what}: {} sent, {} delivered", self.sent, self.delivered_in_all));
+        }
+    }
+
+    fn due_ns(&self, number: u64) -> f64 {
+        self.first_ns + number as f64 * self.interval_ns
+    }
+
+    fn make_ready(&mut self, writer: usize) {
+        if !std::mem::replace(&mut self.writers[writer].ready, true) {
+            self.ready.push(writer);
+        }
+    }
+
+    fn top_up(&mut self, fleet: &mut Fleet) {
+        let Pace::InFlight(limit) = self.plan.pace else { return };
+        let now_ns = self.started.elapsed().as_nanos() as u64;
+        while let Some(writer) = self.ready.pop() {
+            self.writers[writer].ready = false;
+            while self.writers[writer].under_way < limit {
+                let state = &mut self.writers[writer];
+                let sequence = state.author.clock as usize / self.plan.text_bytes;
+                let window = state.sent_ns.len();
+                state.sent_ns[sequence & (window - 1)] = now_ns;
+                state.under_way += 1;
+                self.write(fleet, writer);
             }
         }
-        client.flush()?;
+    }
+
+    fn write(&mut self, fleet: &mut Fleet, writer: usize) {
+        const LINE: &[u8] = b"the quick brown fox jumps over the lazy dog and types on, ";
+        let (room, member) = (writer / self.plan.writers, writer % self.plan.writers);
+        let mut text = [0; 4_096];
+        let length = self.plan.text_bytes.min(text.len());
+        text[..length].iter_mut().zip(LINE.iter().cycle()).for_each(|(byte, line)| *byte = *line);
+        let mut update = Vec::with_capacity(length + 40);
+        self.writers[writer].author.append(&text[..length], &mut update);
+        let mut message = Vec::with_capacity(update.len() + 8);
+        message.extend([SYNC, UPDATE]);
+        crate::protocol::var_bytes(&mut message, &update);
+        fleet.send(room * self.plan.clients + member, &message);
+        self.sent += 1;
+    }
+
+    /// Waits until everything sent has arrived everywhere. How many deliveries have not.
+    fn settle(&mut self, fleet: &mut Fleet) -> Result<u64, LoadError> {
+        let (mut before, mut changed) = (0, Instant::now());
+        let mut progress = Progress::new();
+        loop {
+            let lost = self.missing();
+            if lost == 0 || changed.elapsed() > SETTLE {
+                return Ok(lost);
+            }
+            // The count of the missing walks all clocks: not in every turn.
+            let until = Instant::now() + Duration::from_millis(20);
+            while Instant::now() < until {
+                fleet.turn(Some(Duration::from_millis(20)), self)?;
+            }
+            if self.delivered_in_all != before {
+                before = self.delivered_in_all;
+                changed = Instant::now();
+            }
+            progress.tell(|| format!("waiting for {lost} deliveries"));
+        }
+    }
+
+    /// Deliveries that have not come, from the clocks that receivers have.
+    fn missing(&self) -> u64 {
+        let mut missing = 0;
+        for (place, &clock) in self.clocks.iter().enumerate() {
+            let (who, index) = (place / self.plan.writers, place % self.plan.writers);
+            if who % self.plan.clients == index {
+                continue;
+            }
+            let writer = &self.writers[who / self.plan.clients * self.plan.writers + index];
+            missing += (writer.author.clock - u64::from(clock)) / self.plan.text_bytes as u64;
+        }
+        missing + self.gaps
+    }
+
+    /// Whether what reaches this member has reached the room: it is the last, or the last but one for the last one's own.
+    fn observes(&self, member: usize, index: usize) -> bool {
+        let last = self.plan.clients - 1;
+        member == if index == last { last.saturating_sub(1) } else { last }
+    }
+
+    /// Takes note that the current client has this writer's text up to `end`, from `clock` on.
+    #[inline]
+    fn covered(&mut self, author: u64, clock: u64, end: u64) {
+        let (plan, (who, room, member)) = (&self.plan, self.current);
+        let Some(index) = (author as usize).checked_sub(1 + room * plan.writers).filter(|&index| index < plan.writers)
+        else {
+            return;
+        };
+        if index == member {
+            return;
+        }
+        let known = &mut self.clocks[who * plan.writers + index];
+        let before = u64::from(*known);
+        if end <= before {
+            self.repeated += 1;
+            return;
+        }
+        if clock > before {
+            self.gaps += (clock - before) / plan.text_bytes as u64;
+        }
+        *known = end as u32;
+        let from = clock.max(before);
+        let count = (end - from) / plan.text_bytes as u64;
+        self.delivered_in_all += count;
+        let writer = room * plan.writers + index;
+        let observes = self.observes(member, index);
+        if self.counting {
+            self.delivered += count;
+            self.note_latency(writer, from / self.plan.text_bytes as u64, observes);
+        }
+        if observes && let Pace::InFlight(_) = self.plan.pace {
+            let state = &mut self.writers[writer];
+            state.under_way = state.under_way.saturating_sub(count as usize);
+            self.make_ready(writer);
+        }
+    }
+
+    #[inline]
+    fn note_latency(&mut self, writer: usize, sequence: u64, observes: bool) {
+        let due_ns = match self.plan.pace {
+            Pace::PerSecond(_) => self.due_ns(sequence * self.writers.len() as u64 + writer as u64) as u64,
+            Pace::InFlight(_) if observes => {
+                let sent = &self.writers[writer].sent_ns;
+                sent[sequence as usize & (sent.len() - 1)]
+            }
+            Pace::InFlight(_) => return,
+        };
+        self.latencies.add(self.now_ns.saturating_sub(due_ns) / 1_000);
     }
 }
 
-async fn sleep_until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due.into()).await;
+impl Handler for State {
+    fn opened(&mut self, _who: usize, out: &mut Outgoing<'_>) {
+        out.message(EMPTY_STEP_1);
     }
-}
 
-/// Counts an update message of somebody else.
-fn receive(message: &[u8], number: u64, observes: bool, shared: &Shared) {
-    let Some(author) = author_of(message).filter(|&author| author != number) else { return };
-    shared.delivered_in_all.set(shared.delivered_in_all.get() + 1);
-    if observes && let Some(under_way) = shared.under_way.get(author as usize - 1) {
-        under_way.set(under_way.get().saturating_sub(1));
-        shared.arrived[author as usize - 1].notify_one();
+    fn arrived(&mut self, who: usize, at: Instant) {
+        self.current = (who, who / self.plan.clients, who % self.plan.clients);
+        self.now_ns = (at - self.started).as_nanos() as u64;
     }
-    if shared.counting.get() {
-        shared.delivered.set(shared.delivered.get() + 1);
-        let stamp = &message[message.len() - 17..message.len() - 1];
-        let due = std::str::from_utf8(stamp).ok().and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        if let Some(due) = due {
-            let now = shared.started.elapsed().as_nanos() as u64;
-            shared.latencies.borrow_mut().add(now.saturating_sub(due) / 1_000);
+
+    #[inline]
+    fn message(&mut self, who: usize, message: &[u8], out: &mut Outgoing<'_>) {
+        let Some((step, payload)) = sync_message(message) else { return };
+        if step != UPDATE {
+            // Only the first of each: a relay hands on everybody's.
+            if step == STEP_1 && !std::mem::replace(&mut self.answered[who], true) {
+                out.message(EMPTY_STEP_2);
+            }
+            if step == STEP_2 && !std::mem::replace(&mut self.synced[who], true) {
+                self.synced_count += 1;
+            }
+            if step == STEP_1 || payload.len() <= 2 {
+                return;
+            }
+        }
+        if payload.len() < 2 * self.plan.text_bytes
+            && let Some((author, clock)) = author_and_clock(payload)
+        {
+            self.covered(author, clock, clock + self.plan.text_bytes as u64);
+        } else {
+            let mut found = Vec::new();
+            ranges(payload, |client, clock, length| found.push((client, clock, length)));
+            for (client, clock, length) in found {
+                self.covered(client, clock, clock + length);
+            }
         }
     }
 }
 
-/// The client id in an update message: `0 2, varuint length, 1, 1, varuint client, ...`.
-fn author_of(message: &[u8]) -> Option<u64> {
-    let mut rest = message.strip_prefix(&[0, 2]).filter(|rest| rest.len() > 20)?;
-    read_var_uint(&mut rest)?;
-    rest = rest.strip_prefix(&[1, 1])?;
-    read_var_uint(&mut rest).filter(|&author| author > 0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::sync;
+
+    const PLAN: Fanout = Fanout { rooms: 2, clients: 3, writers: 2, pace: Pace::InFlight(4), text_bytes: 40 };
+
+    /// Hands updates of both writers of the second room to its member 2, which observes them. What is missing, what came again, what is under way.
+    fn after(deliver: impl FnOnce(&mut dyn FnMut(&[u8]), [&[Vec<u8>]; 2])) -> (u64, u64, [usize; 2]) {
+        let mut state = State::new(&PLAN);
+        let updates = [2, 3].map(|writer: usize| {
+            let mut messages = Vec::new();
+            for _ in 0..3 {
+                let mut update = Vec::new();
+                state.writers[writer].author.append(&[b'x'; 40], &mut update);
+                state.writers[writer].under_way += 1;
+                messages.push(sync(UPDATE, &update));
+            }
+            messages
+        });
+        // The other members have everything.
+        for (who, writer) in [(3, 1), (4, 0)] {
+            state.clocks[who * PLAN.writers + writer] = 120;
+        }
+        state.arrived(5, state.started);
+        let mut unsent = Vec::new();
+        deliver(&mut |message| state.message(5, message, &mut Outgoing::to(&mut unsent)), [&updates[0], &updates[1]]);
+        (state.missing(), state.repeated, [2, 3].map(|writer| state.writers[writer].under_way))
+    }
+
+    #[test]
+    fn what_is_delivered_lost_repeated_and_merged_is_told_apart() {
+        let all = after(|deliver, [first, second]| first.iter().chain(second).for_each(|update| deliver(update)));
+        assert_eq!(all, (0, 0, [0, 0]));
+        let gap = after(|deliver, [first, second]| {
+            [&first[0], &first[2]].into_iter().chain(second).for_each(|update| deliver(update));
+        });
+        assert_eq!(gap, (1, 0, [1, 0]));
+        let repeated = after(|deliver, [first, second]| {
+            first.iter().chain(second).chain(&first[1..2]).for_each(|update| deliver(update));
+        });
+        assert_eq!(repeated, (0, 1, [0, 0]));
+        let merged = after(|deliver, [_, second]| {
+            deliver(&second[0]);
+            // Both authors' 120 characters as one struct each.
+            let mut update = vec![2, 1, 4, 0, 4, 1, 1, b't', 120];
+            update.extend([b'x'; 120]);
+            update.extend([1, 3, 0, 4, 1, 1, b't', 120]);
+            update.extend([b'x'; 120]);
+            update.push(0);
+            deliver(&sync(UPDATE, &update));
+        });
+        assert_eq!(merged, (0, 0, [0, 0]));
+    }
 }

@@ -17,27 +17,29 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    #[inline]
     pub(crate) fn add(&mut self, us: u64) {
         let last = self.buckets.len() - 1;
         self.buckets[bucket(us).min(last)] += 1;
         self.count += 1;
     }
 
+    #[inline]
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// The value below which this share of all lies, in milliseconds.
-    pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
+    /// The value below which this share of all lies, in milliseconds. None: there are no values.
+    pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
         let wanted = (self.count as f64 * share).ceil() as u64;
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += count;
             if seen >= wanted && *count > 0 {
-                return upper(index) as f64 / 1_000.0;
+                return Some(upper(index) as f64 / 1_000.0);
             }
         }
-        0.0
+        None
     }
 }
 
@@ -63,11 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_has_no_quantiles() {
+        assert_eq!(Histogram::default().quantile_ms(0.5), None);
+    }
+
+    #[test]
     fn quantiles_are_within_a_thirtysecond() {
         let mut histogram = Histogram::default();
         (1..=100_000).for_each(|us| histogram.add(us));
         for (share, expected) in [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
-            let found = histogram.quantile_ms(share);
+            let found = histogram.quantile_ms(share).expect("values");
             assert!((found - expected).abs() <= expected / 31.0, "{share}: {found}");
         }
     }

@@ -1,15 +1,31 @@
-//! A load generator for any server that speaks the y-websocket protocol: many clients, real Yjs updates, latency without coordinated omission.
+//! A load generator for any server that speaks the y-websocket protocol (hocuspocus and y-sweet too): many clients, real Yjs updates, latency without
+//! coordinated omission, and a check in the same run that everybody has everything.
 //!
 //! Called by `concord bench`. Knows the wire format as a client does, and nothing of the server: users point it at their own deployments, and at others'.
+//! One thread, so that it can share a small machine with what it measures.
 
-mod client;
+mod ack;
+mod cli;
+mod dialect;
+mod document;
 mod fanout;
+mod fleet;
 mod histogram;
+mod idle;
+mod open;
+mod peers;
+mod presence;
 mod process;
-mod update;
+mod protocol;
+mod report;
+mod run;
+mod server;
+mod slow_reader;
+mod storm;
+mod trace;
+mod websocket;
 
-pub use fanout::{Fanout, Pace};
-pub use process::Process;
+pub use cli::{command, execute, main};
 
 /// What went wrong, for people.
 #[derive(Debug)]

@@ -1,35 +1,58 @@
 //! Presence: who is here, with which state, and who may say so.
 //!
 //! Owned by `Room`. Per id: clock, state (or none: gone), when it was last renewed, which member owns it. States are kept and relayed as the bytes
-//! that came, after their JSON was checked. Never stored, never merged into objects. The clock is an argument.
+//! that came, after their JSON was checked. What changes is only marked, and told all at once when the room is asked to. Never stored, never
+//! merged into objects. The clock is an argument.
 
 use crate::limits::Limits;
 use crate::member::MemberId;
 use crate::message::Author;
 use bytes::Bytes;
 use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Clocks stay below this: clients keep them in 32 bits, and add one each time.
 const CLOCK_END: u64 = 1 << 31;
+/// Bytes of an entry on the wire beside its state, about: id, clock, length.
+const ENTRY_HEAD_BYTES: usize = 12;
+/// Up to so many owners no memory is set aside for further ones: most rooms have two.
+const OWNERS_EXACT: usize = 4;
+/// What stands for the state of who is gone.
+const GONE: &[u8] = b"null";
 
 #[derive(Debug)]
 struct Entry {
     clock: u32,
-    state: Option<Bytes>,
+    /// It changed since the last telling.
+    waits: bool,
+    state: Option<Box<[u8]>>,
     renewed_ms: u64,
     owner: Option<MemberId>,
+}
+
+/// A member that has, or had, ids of its own.
+#[derive(Debug)]
+struct Owner {
+    member: MemberId,
     identity: Author,
+    /// Ascending.
+    ids: Vec<u64>,
 }
 
 /// Everybody's presence in one room.
 #[derive(Debug, Default)]
 pub(crate) struct Awareness {
-    entries: BTreeMap<u64, Entry>,
-    owned: BTreeMap<MemberId, BTreeSet<u64>>,
+    /// Boxed, since a node of the tree has places for eleven, and most rooms have two. A tree and no hash table: the ids are the clients' choice.
+    entries: BTreeMap<u64, Box<Entry>>,
+    /// By ascending member. They go when the member does, so that coming and going ids move nothing here.
+    owners: Vec<Owner>,
     /// Removed ids, oldest first: (when, id, its clock then).
     removed: VecDeque<(u64, u64, u32)>,
     state_bytes: usize,
+    /// Ids that changed since the last telling; an entry that was forgotten meanwhile may have its id here once more.
+    changed: Vec<u64>,
+    /// Who was removed and forgotten since the last telling, with its clock: nobody was told yet.
+    parted: Vec<(u64, u32)>,
 }
 
 /// On whose behalf an awareness update is applied.
@@ -59,22 +82,24 @@ struct Said<'a> {
 
 impl Said<'_> {
     fn is_null(&self) -> bool {
-        self.json.trim_ascii() == b"null"
+        self.json.trim_ascii() == GONE
     }
 }
 
 impl Awareness {
-    /// Applies an awareness update, and returns the ids that changed.
+    /// Applies an awareness update. A state that is no news, as most are, costs one look-up and is not looked at.
     pub(crate) fn apply(
         &mut self,
         speaker: &Speaker<'_>,
         bytes: &[u8],
         now_ms: u64,
         limits: &Limits,
-    ) -> Result<Vec<u64>, MalformedAwareness> {
+    ) -> Result<(), MalformedAwareness> {
+        let mut reader = Reader::new(bytes);
+        // Without news, which is the rule, this takes no memory.
         let mut news = Vec::new();
-        for said in read(bytes)? {
-            let said = said?;
+        for _ in 0..reader.var_uint()? {
+            let said = read_one(&mut reader)?;
             if self.is_news(speaker, &said) && said.json.len() <= limits.awareness_state_bytes_max {
                 if std::str::from_utf8(said.json).is_err() || !document::is_json_object_or_null(said.json) {
                     return Err(MalformedAwareness);
@@ -82,88 +107,101 @@ impl Awareness {
                 news.push(said);
             }
         }
-        let mut changed = Vec::new();
+        if !reader.is_empty() {
+            return Err(MalformedAwareness);
+        }
         for said in news {
             // An id may come twice in one message.
-            if self.is_news(speaker, &said) && self.accept(speaker, &said, now_ms, limits) {
-                changed.push(said.id);
+            if self.is_news(speaker, &said) {
+                self.accept(speaker, &said, now_ms, limits);
             }
         }
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(changed)
+        Ok(())
     }
 
+    #[inline]
     fn is_news(&self, speaker: &Speaker<'_>, said: &Said<'_>) -> bool {
         let Some(known) = self.entries.get(&said.id) else { return said.clock > 0 && !said.is_null() };
-        let owns = known.owner == Some(speaker.member);
-        if said.is_null() {
-            return owns && known.state.is_some() && said.clock >= known.clock;
+        // Older than what is known, or a copy of it: what it says is not looked at.
+        if said.clock < known.clock || (said.clock == known.clock && known.owner != Some(speaker.member)) {
+            return false;
         }
-        said.clock > known.clock
-            && (owns || known.owner.is_none() || speaker.trusts_all || known.identity == *speaker.identity)
+        if said.is_null() {
+            return known.owner == Some(speaker.member) && known.state.is_some();
+        }
+        said.clock > known.clock && self.may_say(speaker, known)
     }
 
-    fn accept(&mut self, speaker: &Speaker<'_>, said: &Said<'_>, now_ms: u64, limits: &Limits) -> bool {
-        if said.is_null() {
-            self.remove(said.id, said.clock, now_ms);
-            return true;
+    /// Whether a member may speak for an id: its own, one that nobody has, one of its other connections', or any where nobody can be told apart.
+    fn may_say(&self, speaker: &Speaker<'_>, known: &Entry) -> bool {
+        match known.owner {
+            None => true,
+            Some(owner) if owner == speaker.member || speaker.trusts_all => true,
+            Some(owner) => self.owner(owner).is_ok_and(|place| self.owners[place].identity == *speaker.identity),
         }
-        let (old_owner, old_bytes) = match self.entries.get(&said.id) {
-            Some(known) => (known.owner, known.state.as_ref().map_or(0, Bytes::len)),
-            None => (None, 0),
-        };
-        let owns = self.owned.get(&speaker.member).map_or(0, BTreeSet::len);
+    }
+
+    fn accept(&mut self, speaker: &Speaker<'_>, said: &Said<'_>, now_ms: u64, limits: &Limits) {
+        if said.is_null() {
+            return self.remove(said.id, said.clock, now_ms);
+        }
+        let known = self.entries.get(&said.id);
+        let (is_known, old_owner) = (known.is_some(), known.and_then(|known| known.owner));
+        let old_bytes = known.and_then(|known| known.state.as_ref()).map_or(0, |state| state.len());
         let is_new_owner = old_owner != Some(speaker.member);
         let full = self.state_bytes - old_bytes + said.json.len() > limits.awareness_bytes_max;
-        if full || (is_new_owner && owns >= speaker.ids_max) || !self.has_place(said.id, limits) {
-            return false;
+        let owns_enough =
+            || self.owner(speaker.member).is_ok_and(|place| self.owners[place].ids.len() >= speaker.ids_max);
+        if full || (is_new_owner && owns_enough()) || !(is_known || self.make_place(limits)) {
+            return;
         }
         if is_new_owner {
             self.disown(old_owner, said.id);
-            self.owned.entry(speaker.member).or_default().insert(said.id);
+            self.own(speaker, said.id);
         }
         self.state_bytes = self.state_bytes - old_bytes + said.json.len();
-        let state = Some(Bytes::copy_from_slice(said.json));
-        let entry = Entry {
-            clock: said.clock,
-            state,
-            renewed_ms: now_ms,
-            owner: Some(speaker.member),
-            identity: speaker.identity.clone(),
-        };
-        self.entries.insert(said.id, entry);
-        true
+        let entry = self
+            .entries
+            .entry(said.id)
+            .or_insert_with(|| Box::new(Entry { clock: 0, waits: false, state: None, renewed_ms: 0, owner: None }));
+        match &mut entry.state {
+            // A cursor moves, and the state keeps its length.
+            Some(state) if state.len() == said.json.len() => state.copy_from_slice(said.json),
+            state => *state = Some(said.json.into()),
+        }
+        (entry.clock, entry.renewed_ms, entry.owner) = (said.clock, now_ms, Some(speaker.member));
+        mark(&mut self.changed, said.id, entry);
     }
 
-    /// Makes room for one more id by forgetting the longest removed; false when all are present.
-    fn has_place(&mut self, id: u64, limits: &Limits) -> bool {
-        while self.entries.len() >= limits.awareness_ids_max && !self.entries.contains_key(&id) {
+    /// Makes room for one more id by forgetting the longest removed; false when all are present, or too many are forgotten between two tellings.
+    fn make_place(&mut self, limits: &Limits) -> bool {
+        while self.entries.len() >= limits.awareness_ids_max {
+            if self.parted.len() >= limits.awareness_ids_max {
+                return false;
+            }
             let Some(oldest) = self.removed.pop_front() else { return false };
             self.forget(oldest);
         }
         true
     }
 
-    /// Removes everything a member owns, and returns the ids.
-    pub(crate) fn leave(&mut self, member: MemberId, now_ms: u64) -> Vec<u64> {
-        let ids: Vec<u64> = self.owned.get(&member).into_iter().flatten().copied().collect();
-        for &id in &ids {
+    /// Removes everything a member owns.
+    pub(crate) fn leave(&mut self, member: MemberId, now_ms: u64) {
+        let Ok(place) = self.owner(member) else { return };
+        for id in self.owners.remove(place).ids {
             let clock = self.entries.get(&id).map_or(0, |entry| entry.clock);
             self.remove(id, clock, now_ms);
         }
-        self.owned.remove(&member);
-        ids
     }
 
-    /// Removes what was not renewed in time and returns those ids; forgets what was removed long ago.
-    pub(crate) fn sweep(&mut self, now_ms: u64, limits: &Limits) -> Vec<u64> {
+    /// Removes what was not renewed in time; forgets what was removed long ago.
+    pub(crate) fn sweep(&mut self, now_ms: u64, limits: &Limits) {
         let stale = |entry: &Entry| {
             entry.state.is_some() && now_ms.saturating_sub(entry.renewed_ms) >= limits.awareness_expiry_ms
         };
         let expired: Vec<(u64, u32)> =
             self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(&id, entry)| (id, entry.clock)).collect();
-        for &(id, clock) in &expired {
+        for (id, clock) in expired {
             self.remove(id, clock, now_ms);
         }
         while self.removed.front().is_some_and(|&(when, ..)| now_ms.saturating_sub(when) > limits.awareness_memory_ms) {
@@ -171,7 +209,6 @@ impl Awareness {
                 self.forget(oldest);
             }
         }
-        expired.into_iter().map(|(id, _)| id).collect()
     }
 
     /// True when nobody is present and nothing is remembered.
@@ -179,35 +216,67 @@ impl Awareness {
         self.entries.is_empty()
     }
 
+    /// True when something changed that was not told yet.
+    pub(crate) fn waits(&self) -> bool {
+        !self.changed.is_empty() || !self.parted.is_empty()
+    }
+
+    /// One awareness update with the present values of all that changed since the last time. None: nothing has.
+    pub(crate) fn tell(&mut self) -> Option<Bytes> {
+        let (mut changed, parted) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.parted));
+        changed.sort_unstable();
+        let state_bytes = self.state_bytes / self.entries.len().max(1) + ENTRY_HEAD_BYTES;
+        let mut body = Vec::with_capacity(state_bytes * changed.len());
+        let mut count = parted.len() as u64;
+        // First, since an id may be back.
+        for (id, clock) in parted {
+            write_entry(&mut body, id, clock, None);
+        }
+        for &id in &changed {
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waits) {
+                entry.waits = false;
+                write_entry(&mut body, id, entry.clock, entry.state.as_deref());
+                count += 1;
+            }
+        }
+        // The list is used again, unless it once was much longer than it has to be.
+        if changed.capacity() <= 1024 {
+            changed.clear();
+            self.changed = changed;
+        }
+        (count > 0).then(|| counted(count, &body))
+    }
+
     /// The awareness update with everybody present. None: nobody is.
     pub(crate) fn present(&self) -> Option<Bytes> {
-        let ids: Vec<u64> = self.entries.iter().filter(|(_, entry)| entry.state.is_some()).map(|(&id, _)| id).collect();
-        (!ids.is_empty()).then(|| self.encode(&ids))
+        let present = self.entries.iter().filter(|(_, entry)| entry.state.is_some());
+        self.write(present)
     }
 
     /// The awareness update with everybody known, gone or not: for a member that may have missed who left.
     pub(crate) fn everything(&self) -> Option<Bytes> {
-        let ids: Vec<u64> = self.entries.keys().copied().collect();
-        (!ids.is_empty()).then(|| self.encode(&ids))
+        self.write(self.entries.iter())
     }
 
-    /// The awareness update with the present values of these ids, which are known.
-    pub(crate) fn encode(&self, ids: &[u64]) -> Bytes {
-        let mut out = Vec::new();
-        write_var_uint(&mut out, ids.len() as u64);
-        for id in ids {
-            let entry = self.entries.get(id);
-            write_var_uint(&mut out, *id);
-            write_var_uint(&mut out, entry.map_or(0, |entry| u64::from(entry.clock)));
-            write_var_bytes(&mut out, entry.and_then(|entry| entry.state.as_deref()).unwrap_or(b"null"));
+    /// The awareness update with nobody in it.
+    pub(crate) fn nobody() -> Bytes {
+        Bytes::from_static(&[0])
+    }
+
+    fn write<'a>(&self, entries: impl Iterator<Item = (&'a u64, &'a Box<Entry>)>) -> Option<Bytes> {
+        let (mut body, mut count) = (Vec::with_capacity(self.state_bytes + ENTRY_HEAD_BYTES * self.entries.len()), 0);
+        for (&id, entry) in entries {
+            write_entry(&mut body, id, entry.clock, entry.state.as_deref());
+            count += 1;
         }
-        out.into()
+        (count > 0).then(|| counted(count, &body))
     }
 
     fn remove(&mut self, id: u64, clock: u32, now_ms: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.state_bytes -= entry.state.take().map_or(0, |state| state.len());
         entry.clock = clock;
+        mark(&mut self.changed, id, entry);
         let owner = entry.owner.take();
         self.removed.push_back((now_ms, id, clock));
         self.disown(owner, id);
@@ -221,35 +290,62 @@ impl Awareness {
         }
     }
 
-    fn disown(&mut self, owner: Option<MemberId>, id: u64) {
-        let Some(ids) = owner.and_then(|owner| self.owned.get_mut(&owner)) else { return };
-        ids.remove(&id);
-        if let (true, Some(owner)) = (ids.is_empty(), owner) {
-            self.owned.remove(&owner);
+    fn own(&mut self, speaker: &Speaker<'_>, id: u64) {
+        let place = self.owner(speaker.member).unwrap_or_else(|place| {
+            if self.owners.len() < OWNERS_EXACT {
+                self.owners.reserve_exact(1);
+            }
+            let (member, identity) = (speaker.member, speaker.identity.clone());
+            self.owners.insert(place, Owner { member, identity, ids: Vec::with_capacity(1) });
+            place
+        });
+        let ids = &mut self.owners[place].ids;
+        if let Err(place) = ids.binary_search(&id) {
+            ids.insert(place, id);
         }
     }
 
+    fn disown(&mut self, owner: Option<MemberId>, id: u64) {
+        let Some(Ok(place)) = owner.map(|owner| self.owner(owner)) else { return };
+        let ids = &mut self.owners[place].ids;
+        if let Ok(place) = ids.binary_search(&id) {
+            ids.remove(place);
+        }
+    }
+
+    fn owner(&self, member: MemberId) -> Result<usize, usize> {
+        self.owners.binary_search_by_key(&member, |owner| owner.member)
+    }
+
     fn forget(&mut self, (_, id, clock): (u64, u64, u32)) {
-        if self.entries.get(&id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock) {
-            self.entries.remove(&id);
+        if self.entries.get(&id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
+            && let Some(entry) = self.entries.remove(&id)
+            && entry.waits
+        {
+            self.parted.push((id, clock));
         }
     }
 }
 
-/// The entries of an awareness update. Ends with an error when bytes are missing or left over.
-fn read(bytes: &[u8]) -> Result<impl Iterator<Item = Result<Said<'_>, MalformedAwareness>>, MalformedAwareness> {
-    let mut reader = Reader::new(bytes);
-    let mut remaining = reader.var_uint()?;
-    let mut failed = false;
-    Ok(std::iter::from_fn(move || {
-        if failed || (remaining == 0 && reader.is_empty()) {
-            return None;
-        }
-        let said = if remaining == 0 { Err(MalformedAwareness) } else { read_one(&mut reader) };
-        remaining = remaining.saturating_sub(1);
-        failed = said.is_err();
-        Some(said)
-    }))
+/// Notes that an entry changed, once between two tellings.
+fn mark(changed: &mut Vec<u64>, id: u64, entry: &mut Entry) {
+    if !entry.waits {
+        entry.waits = true;
+        changed.push(id);
+    }
+}
+
+fn write_entry(out: &mut Vec<u8>, id: u64, clock: u32, state: Option<&[u8]>) {
+    write_var_uint(out, id);
+    write_var_uint(out, u64::from(clock));
+    write_var_bytes(out, state.unwrap_or(GONE));
+}
+
+fn counted(count: u64, body: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(3 + body.len());
+    write_var_uint(&mut out, count);
+    out.extend_from_slice(body);
+    out.into()
 }
 
 fn read_one<'a>(reader: &mut Reader<'a>) -> Result<Said<'a>, MalformedAwareness> {

@@ -38,3 +38,50 @@ pub(crate) struct Member {
     /// Times of its last malformed messages.
     pub(crate) malformed_ms: Vec<u64>,
 }
+
+/// Who is in a room, by ascending id: new ones come last. A list of boxes, since the nodes of a tree have places for eleven, and most rooms have two.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    list: Vec<(MemberId, Box<Member>)>,
+    peers: usize,
+}
+
+impl Members {
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn insert(&mut self, id: MemberId, member: Member) {
+        self.remove(id);
+        self.peers += usize::from(member.kind == Kind::Peer);
+        let place = self.place(id).unwrap_or_else(|place| place);
+        self.list.insert(place, (id, Box::new(member)));
+    }
+
+    pub(crate) fn remove(&mut self, id: MemberId) {
+        let Ok(place) = self.place(id) else { return };
+        let (_, member) = self.list.remove(place);
+        self.peers -= usize::from(member.kind == Kind::Peer);
+        if self.list.len() * 4 <= self.list.capacity() {
+            self.list.shrink_to(self.list.len() * 2);
+        }
+    }
+
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {
+        self.place(id).ok().map(|place| &*self.list[place].1)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.place(id).ok().map(|place| &mut *self.list[place].1)
+    }
+
+    /// The peers among them. Costs nothing when there are none.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = MemberId> {
+        let looked_through = if self.peers > 0 { self.list.as_slice() } else { &[] };
+        looked_through.iter().filter(|(_, member)| member.kind == Kind::Peer).map(|(id, _)| *id)
+    }
+
+    fn place(&self, id: MemberId) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&id, |(known, _)| *known)
+    }
+}

@@ -32,8 +32,10 @@ pub enum Input {
     SetAccess(MemberId, Access),
     /// A member wants to know what the room has (the room's step 1).
     Ask(MemberId),
-    /// A member says what it has, and wants the rest (its step 1).
+    /// A member says what it has, and wants the rest (its step 1). Whoever has nothing may get it in two pieces: `Event::Base`, then `Event::Missing`.
     Sync(MemberId, StateVector),
+    /// The same for dialects in which the answer is one update: always `Event::Missing` alone.
+    SyncInOne(MemberId, StateVector),
     /// A change. `author` is for peers; a client's changes are always its own.
     Update {
         /// Who sent it.
@@ -43,7 +45,7 @@ pub enum Input {
         /// The validated bytes.
         update: Update<Bytes>,
     },
-    /// An awareness update: `varuint count, (varuint id, varuint clock, varstring JSON)*`, not looked at yet.
+    /// An awareness update: `varuint count, (varuint id, varuint clock, varstring JSON)*`, not looked at yet. What is new in it is told by `TellPresence`.
     Awareness(MemberId, Bytes),
     /// A member wants to know who is present. `always`: it is answered even when nobody is.
     QueryAwareness {
@@ -65,6 +67,8 @@ pub enum Input {
         /// Bytes.
         snapshot_bytes: u64,
     },
+    /// Everybody is told whose presence changed since the last time. Wanted soon while `Room::presence_waits`: one message then stands for many.
+    TellPresence,
     /// Time has passed. Wanted at least every 3 s while `Room::wants_ticks`.
     Tick,
 }
@@ -73,7 +77,10 @@ impl Input {
     /// Who asks, when this is a question: its answer may be any number of times as large.
     pub fn asker(&self) -> Option<MemberId> {
         match self {
-            Self::Ask(member) | Self::Sync(member, _) | Self::QueryAwareness { member, .. } => Some(*member),
+            Self::Ask(member)
+            | Self::Sync(member, _)
+            | Self::SyncInOne(member, _)
+            | Self::QueryAwareness { member, .. } => Some(*member),
             _ => None,
         }
     }
@@ -84,7 +91,9 @@ impl Input {
 pub enum Event {
     /// What the room has: an encoded state vector.
     StateVector(Bytes),
-    /// The answer to a member's `Sync`: an update.
+    /// The first piece of the answer to a member's `Sync`: an update, which `Missing` follows.
+    Base(Bytes),
+    /// The answer to a member's `Sync`: an update. With it the member has everything.
     Missing(Bytes),
     /// An accepted change: an update.
     Update(Bytes),
@@ -109,7 +118,7 @@ impl Event {
 
     /// True when it shows content of the document, and so may leave only when that content is safe enough.
     pub fn shows_content(&self) -> bool {
-        matches!(self, Self::Missing(_) | Self::Update(_) | Self::Saved { .. })
+        matches!(self, Self::Base(_) | Self::Missing(_) | Self::Update(_) | Self::Saved { .. })
     }
 }
 

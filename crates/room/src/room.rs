@@ -5,12 +5,13 @@
 
 use crate::awareness::{Awareness, MalformedAwareness, Speaker};
 use crate::limits::Limits;
-use crate::member::{Access, Kind, Member, MemberId};
+use crate::member::{Access, Kind, Member, MemberId, Members};
 use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input};
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::snapshot::{Parts, SnapshotError};
 use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Senders remembered although nothing of theirs is parked: to find them again is cheaper than to forget them.
 const SENDERS_KEPT: usize = 32;
@@ -18,6 +19,8 @@ const SENDERS_KEPT: usize = 32;
 const MEMORY_PER_SNAPSHOT_BYTE: usize = 4;
 /// A document smaller than this is not worth compacting.
 const COMPACT_BYTES_MIN: usize = 1 << 20;
+/// Answers remembered between two changes: for who has nothing, for who has everything, for who was here a moment ago.
+const ANSWERS_MAX: usize = 4;
 /// Length of the window in which malformed messages are counted.
 const MINUTE_MS: u64 = 60_000;
 
@@ -41,8 +44,8 @@ pub struct Stored {
 pub struct Room {
     document: Document,
     awareness: Awareness,
-    members: BTreeMap<MemberId, Member>,
-    limits: Limits,
+    members: Members,
+    limits: Arc<Limits>,
     keep_deleted: bool,
     head: u64,
     durable: u64,
@@ -51,8 +54,8 @@ pub struct Room {
     unacknowledged_bytes: usize,
     /// Who has sent what is parked, by the number the document knows. Begun again when nothing is.
     senders: Vec<Sender>,
-    /// The answer to who has nothing, shared by all who join before the next change.
-    whole: Option<Bytes>,
+    /// The last answers and to whom they are, shared by all who come from there before the next change.
+    answers: Vec<(StateVector, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -71,12 +74,14 @@ struct Sender {
 }
 
 impl Room {
-    /// Makes a room from what was stored. A change that cannot be read is passed over: the others are worth more than a closed room.
-    pub fn load(stored: &Stored, limits: Limits) -> Result<Self, SnapshotError> {
+    /// Makes a room from what was stored. A change that cannot be read is passed over: the others are worth more than a closed room. The snapshot
+    /// is checked, but becomes structs only when something needs them: about 2 us a KB. Rooms may share their limits.
+    pub fn load(stored: &Stored, limits: impl Into<Arc<Limits>>) -> Result<Self, SnapshotError> {
+        let limits = limits.into();
         let mut room = Self {
             document: Document::new(RoomLimits::STORED),
             awareness: Awareness::default(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             limits,
             keep_deleted: stored.keep_deleted,
             head: stored.head,
@@ -84,18 +89,28 @@ impl Room {
             unacknowledged: VecDeque::new(),
             unacknowledged_bytes: 0,
             senders: Vec::new(),
-            whole: None,
+            answers: Vec::new(),
         };
         if let Some(bytes) = &stored.snapshot {
-            let (snapshot, senders) = (Snapshot::decode(bytes)?, &mut room.senders);
-            snapshot.fill(&mut room.document, |parked| number(senders, &parked.author, None))?;
+            let snapshot = Parts::decode(bytes)?;
+            if !snapshot.state.is_empty() {
+                room.document = Document::from_snapshot(RoomLimits::STORED, snapshot.state, snapshot.depth)?;
+            }
+            // The bytes themselves may be sent to whoever asks.
+            if snapshot.has_deleted && !stored.keep_deleted {
+                room.document.expand();
+            }
+            for parked in snapshot.parked {
+                let update = Update::validate(parked.update, &MessageLimits::STORED)?;
+                room.document.add(&update, number(&mut room.senders, &parked.author, None));
+            }
         }
         for change in &stored.changes {
             if let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) {
                 room.document.add(&update, number(&mut room.senders, &change.author, None));
             }
         }
-        room.document.set_limits(limits.document);
+        room.document.set_limits(room.limits.document);
         Ok(room)
     }
 
@@ -109,10 +124,11 @@ impl Room {
                 self.members.insert(member, joined);
                 effects.push(Effect::Place(member));
             }
-            Input::Leave(member) => self.leave(member, now_ms, effects),
+            Input::Leave(member) => self.leave(member, now_ms),
             Input::SetAccess(member, access) => self.set_access(member, access),
             Input::Ask(member) => self.tell_state_vector(member, effects),
-            Input::Sync(member, known) => self.answer(member, known, effects),
+            Input::Sync(member, known) => self.answer(member, &known, true, effects),
+            Input::SyncInOne(member, known) => self.answer(member, &known, false, effects),
             Input::Update { member, author, update } => self.update(member, author, &update, now_ms, effects),
             Input::Awareness(member, bytes) => self.hear(member, &bytes, now_ms, effects),
             Input::QueryAwareness { member, always } => self.tell_awareness(member, always, effects),
@@ -121,7 +137,8 @@ impl Room {
             Input::CatchUp(member) => self.catch_up(member, effects),
             Input::Durable(offset) => self.durable(offset, effects),
             Input::Compacted { snapshot_bytes } => self.compact(snapshot_bytes),
-            Input::Tick => self.tick(now_ms, effects),
+            Input::TellPresence => self.tell_presence(effects),
+            Input::Tick => self.tick(now_ms),
         }
     }
 
@@ -150,19 +167,23 @@ impl Room {
         self.unacknowledged_bytes > self.limits.unacknowledged_bytes_max
     }
 
-    /// True while presence has to be swept.
+    /// True while presence has to be swept, or an answer is remembered.
     pub fn wants_ticks(&self) -> bool {
-        !self.awareness.is_empty()
+        !self.awareness.is_empty() || !self.answers.is_empty()
     }
 
-    fn leave(&mut self, member: MemberId, now_ms: u64, effects: &mut Effects) {
-        self.members.remove(&member);
-        let gone = self.awareness.leave(member, now_ms);
-        self.publish_awareness(&gone, effects);
+    /// True while presence changed and nobody was told: give it `Input::TellPresence` soon.
+    pub fn presence_waits(&self) -> bool {
+        self.awareness.waits()
+    }
+
+    fn leave(&mut self, member: MemberId, now_ms: u64) {
+        self.members.remove(member);
+        self.awareness.leave(member, now_ms);
     }
 
     fn set_access(&mut self, member: MemberId, access: Access) {
-        if let Some(member) = self.members.get_mut(&member) {
+        if let Some(member) = self.members.get_mut(member) {
             member.access = access;
         }
     }
@@ -171,24 +192,37 @@ impl Room {
         effects.push(Effect::Send(member, Event::StateVector(self.document.state_vector().encode().into())));
     }
 
-    fn answer(&mut self, member: MemberId, known: StateVector, effects: &mut Effects) {
-        let missing = self.missing(&known);
-        let known = self.document.known_part(&known);
-        if let Some(asking) = self.members.get_mut(&member) {
-            asking.known = known;
-            effects.push(Effect::Send(member, Event::Missing(missing)));
+    fn answer(&mut self, member: MemberId, known: &StateVector, in_pieces: bool, effects: &mut Effects) {
+        let Some(asking) = self.members.get_mut(member) else { return };
+        asking.known = self.document.known_part(known);
+        let known = asking.known.clone();
+        if in_pieces
+            && known.entries().is_empty()
+            && self.document.unchanged_base().is_none()
+            && let Some(base) = self.document.base().cloned()
+        {
+            let rest = self.missing(&self.document.base_vector());
+            effects.push(Effect::Send(member, Event::Base(base)));
+            effects.push(Effect::Send(member, Event::Missing(rest)));
+            return;
         }
+        let missing = self.missing(&known);
+        effects.push(Effect::Send(member, Event::Missing(missing)));
     }
 
+    /// One update with everything that somebody lacks who has `known`.
     fn missing(&mut self, known: &StateVector) -> Bytes {
-        let nothing = known.entries().is_empty();
-        if let Some(whole) = self.whole.as_ref().filter(|_| nothing) {
-            return whole.clone();
+        if let Some(base) = self.document.unchanged_base().filter(|_| known.entries().is_empty()) {
+            return base.clone();
+        }
+        if let Some((_, answer)) = self.answers.iter().find(|(position, _)| position == known) {
+            return answer.clone();
         }
         let missing = Bytes::from(self.document.diff(known, self.keep_deleted));
-        if nothing {
-            self.whole = Some(missing.clone());
+        if self.answers.len() == ANSWERS_MAX {
+            self.answers.remove(0);
         }
+        self.answers.push((known.clone(), missing.clone()));
         missing
     }
 
@@ -200,7 +234,7 @@ impl Room {
         now_ms: u64,
         effects: &mut Effects,
     ) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         if member.access == Access::Read {
             // A pure reader's step 2 may carry deletes that follow from integration; only structs are an attempt to write.
             if !member.told_read_only && self.document.brings_structs(update) {
@@ -244,7 +278,7 @@ impl Room {
 
     fn append(&mut self, author: Author, bytes: Bytes, time_ms: u64, effects: &mut Effects) {
         self.head += 1;
-        self.whole = None;
+        self.answers.clear();
         effects.push(Effect::Append(Change { author, time_ms, bytes }));
     }
 
@@ -259,8 +293,7 @@ impl Room {
         }
         self.durable = offset;
         self.acknowledge(effects);
-        let peers = self.members.iter().filter(|(_, member)| member.kind == Kind::Peer);
-        effects.extend(peers.map(|(&id, _)| Effect::Send(id, Event::Durable(offset))));
+        effects.extend(self.members.peers().map(|id| Effect::Send(id, Event::Durable(offset))));
     }
 
     fn acknowledge(&mut self, effects: &mut Effects) {
@@ -268,7 +301,7 @@ impl Room {
             self.unacknowledged_bytes -= unacknowledged_bytes(&saved.event);
             let told = self
                 .members
-                .get(&saved.member)
+                .get(saved.member)
                 .is_some_and(|member| member.kind == Kind::Client || saved.event.is_news());
             if told {
                 effects.push(Effect::Send(saved.member, saved.event));
@@ -277,31 +310,29 @@ impl Room {
     }
 
     fn hear(&mut self, id: MemberId, bytes: &[u8], now_ms: u64, effects: &mut Effects) {
-        let Some(member) = self.members.get(&id) else { return };
+        let Some(member) = self.members.get(id) else { return };
         let ids_max = match member.kind {
             Kind::Client => self.limits.awareness_ids_per_member_max,
             Kind::Peer => usize::MAX,
         };
         let speaker = Speaker { member: id, identity: &member.author, trusts_all: member.trusts_all, ids_max };
-        match self.awareness.apply(&speaker, bytes, now_ms, &self.limits) {
-            Ok(changed) => self.publish_awareness(&changed, effects),
-            Err(MalformedAwareness) => self.count_malformed(id, now_ms, effects),
+        if let Err(MalformedAwareness) = self.awareness.apply(&speaker, bytes, now_ms, &self.limits) {
+            self.count_malformed(id, now_ms, effects);
         }
     }
 
-    fn publish_awareness(&self, ids: &[u64], effects: &mut Effects) {
-        if !ids.is_empty() {
-            effects.push(Effect::Publish { except: None, event: Event::Awareness(self.awareness.encode(ids)) });
-        }
+    fn tell_presence(&mut self, effects: &mut Effects) {
+        let states = self.awareness.tell();
+        effects.extend(states.map(|states| Effect::Publish { except: None, event: Event::Awareness(states) }));
     }
 
     fn tell_awareness(&self, member: MemberId, always: bool, effects: &mut Effects) {
-        let present = self.awareness.present().or_else(|| always.then(|| self.awareness.encode(&[])));
+        let present = self.awareness.present().or_else(|| always.then(Awareness::nobody));
         effects.extend(present.map(|states| Effect::Send(member, Event::Awareness(states))));
     }
 
     fn count_malformed(&mut self, id: MemberId, now_ms: u64, effects: &mut Effects) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         member.malformed_ms.retain(|&then| now_ms.saturating_sub(then) < MINUTE_MS);
         member.malformed_ms.push(now_ms);
         if member.malformed_ms.len() >= self.limits.malformed_per_minute_max {
@@ -312,7 +343,7 @@ impl Room {
 
     /// One update with all that the member may lack since it last said what it has, and everybody's presence.
     fn catch_up(&mut self, member: MemberId, effects: &mut Effects) {
-        let Some(known) = self.members.get(&member).map(|behind| behind.known.clone()) else { return };
+        let Some(known) = self.members.get(member).map(|behind| behind.known.clone()) else { return };
         let missing = self.missing(&known);
         effects.push(Effect::Place(member));
         effects.push(Effect::Send(member, Event::Update(missing)));
@@ -324,12 +355,17 @@ impl Room {
         let alive = snapshot_bytes as usize * MEMORY_PER_SNAPSHOT_BYTE + COMPACT_BYTES_MIN;
         if !self.keep_deleted && self.document.bytes() > alive {
             self.document.compact();
+            self.answers.clear();
         }
     }
 
-    fn tick(&mut self, now_ms: u64, effects: &mut Effects) {
-        let gone = self.awareness.sweep(now_ms, &self.limits);
-        self.publish_awareness(&gone, effects);
+    fn tick(&mut self, now_ms: u64) {
+        self.awareness.sweep(now_ms, &self.limits);
+        // Whoever came together has been answered by now, and a quiet room keeps no memory that it does not need.
+        self.answers = Vec::new();
+        if self.unacknowledged.is_empty() {
+            self.unacknowledged = VecDeque::new();
+        }
     }
 }
 

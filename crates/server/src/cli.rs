@@ -21,6 +21,7 @@ Examples:
   concord rooms --data ./concord-data         list the stored rooms
   concord export team/notes > notes.bin       write a document as one Yjs update
   concord import team/notes notes.bin         read it back into a room
+  concord bench fanout --clients 100          measure a server that runs, this one or another
 
 Every setting can also be given as an environment variable (CONCORD_LISTEN) or in concord.toml; all of them are in
 docs/configuration.md and in the output of concord config --print.";
@@ -46,6 +47,11 @@ pub enum Command {
     },
     /// Print the effective configuration.
     PrintConfig,
+    /// Put load on a server and measure it.
+    Bench {
+        /// What the load generator is told.
+        words: Vec<String>,
+    },
 }
 
 /// A command line, understood.
@@ -125,6 +131,13 @@ fn command_line() -> clap::Command {
                 .arg(file.help("A Yjs v1 update, as export writes it")),
         )
         .subcommand(
+            // It has options of its own and needs none of the server's.
+            clap::Command::new("bench")
+                .about("Put load on any Yjs server and measure it; see concord bench --help")
+                .disable_help_flag(true)
+                .arg(Arg::new("words").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true).hide(true)),
+        )
+        .subcommand(
             clap::Command::new("config")
                 .about("Show the effective configuration")
                 .arg(print.help("Print every setting with its value and source, as a valid concord.toml")),
@@ -161,6 +174,10 @@ fn command_of(matches: &ArgMatches) -> Command {
             Command::Import { room: room(matches), file }
         }
         Some(("config", _)) => Command::PrintConfig,
+        Some(("bench", matches)) => {
+            let words = matches.get_many::<String>("words").into_iter().flatten().cloned().collect();
+            Command::Bench { words }
+        }
         _ => Command::Serve,
     }
 }

@@ -15,7 +15,7 @@ use room::{Effect, Effects, Event, Input, MemberId, Room, Stored};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::{Opened, RoomKey};
 
 /// A busy room is compacted when its log is so many times as large as it would have to be in a quiet one.
@@ -83,6 +83,9 @@ pub(crate) struct Open {
     /// Since when it has had no members.
     pub(crate) vacant_since: Option<Instant>,
     pub(crate) ticked: Instant,
+    /// When presence was told last; `presence_is_due`: it is told again at a time that has been set.
+    presence_told: Option<Instant>,
+    presence_is_due: bool,
     /// Where it stood when it was looked at last.
     looked_at: u64,
 }
@@ -101,8 +104,8 @@ struct OpenedRoom {
 struct Voice {
     dialect: &'static dyn Dialect,
     ring: Ring,
-    /// The last answer or catch-up and its frame: many who join at once are sent the same.
-    answer: Option<(Event, Bytes)>,
+    /// The last answers and their frames, one of each kind: many who join at once are sent the same.
+    answers: [Option<(Event, Bytes)>; 3],
 }
 
 /// One offer of what the rings have to all members, in parts so that others are served in between.
@@ -131,7 +134,7 @@ pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<B
         durable: opened.durable.offset(),
         keep_deleted: shared.config.keeps_deleted(key),
     };
-    let room = Room::load(&stored, room_limits(&shared.config.limits)).map_err(|error| error.to_string())?;
+    let room = Room::load(&stored, shared.room_limits.clone()).map_err(|error| error.to_string())?;
     report_damage(key, &opened);
     Ok(Box::new(Loaded { opened, room }))
 }
@@ -183,6 +186,8 @@ impl Open {
             deferred: Vec::new(),
             vacant_since: Some(now),
             ticked: now,
+            presence_told: None,
+            presence_is_due: false,
             looked_at: 0,
         }
     }
@@ -195,7 +200,11 @@ impl Open {
         }
         let known = self.voices.iter().position(|voice| voice.dialect.name() == socket.dialect.name());
         let voice = known.unwrap_or_else(|| {
-            self.voices.push(Voice { dialect: socket.dialect, ring: Ring::new(ring_bytes_max), answer: None });
+            self.voices.push(Voice {
+                dialect: socket.dialect,
+                ring: Ring::new(ring_bytes_max),
+                answers: [const { None }; 3],
+            });
             self.voices.len() - 1
         });
         (socket.voice, socket.place) = (voice as u8, self.members.len() as u32);
@@ -227,6 +236,30 @@ impl Open {
         let asker = input.asker();
         self.room.handle(input, now_ms, &mut self.effects);
         self.asked.extend(asker.map(|member| (self.room.head(), member)));
+    }
+
+    /// Tells presence that has changed, unless it was told a moment ago: then the time is returned at which it will be. So one who moves alone is seen at
+    /// once, and many who move at the same time are told of together.
+    pub(crate) fn tell_presence(&mut self, now: Instant, now_ms: u64, every: Duration) -> Option<Instant> {
+        if !self.room.presence_waits() || self.presence_is_due {
+            return None;
+        }
+        match self.presence_told.map(|told| told + every).filter(|next| *next > now) {
+            Some(next) => {
+                self.presence_is_due = true;
+                Some(next)
+            }
+            None => {
+                self.presence_told = Some(now);
+                self.handle(Input::TellPresence, now_ms);
+                None
+            }
+        }
+    }
+
+    /// The time that `tell_presence` has set has come.
+    pub(crate) fn presence_came_due(&mut self) {
+        self.presence_is_due = false;
     }
 
     /// Takes no inputs now: too much waits for the disk, or the members have not been offered the last batch yet.
@@ -358,7 +391,7 @@ impl Open {
             );
         }
         for voice in &mut self.voices {
-            voice.answer = None;
+            voice.answers = [const { None }; 3];
             if let Some(payload) = voice.dialect.encode(event) {
                 voice.ring.push(except, |out| append_frame(Opcode::Binary, &payload, out));
             }
@@ -441,7 +474,9 @@ impl Open {
 impl Voice {
     fn send(&mut self, socket: &mut Socket, event: &Event) {
         let before = self.ring.end();
-        if let Some((_, frame)) = self.answer.as_ref().filter(|(known, _)| same_bytes(known, event)) {
+        let place = place_of(event);
+        let known = place.and_then(|place| self.answers[place].as_ref());
+        if let Some((_, frame)) = known.filter(|(known, _)| same_bytes(known, event)) {
             return socket.outbox.private(before, frame.clone());
         }
         let Some(payload) = self.dialect.encode(event) else { return };
@@ -449,8 +484,8 @@ impl Voice {
             return socket.outbox.private_small(before, |out| append_frame(Opcode::Binary, &payload, out));
         }
         let frame = encode_frame(Opcode::Binary, &payload);
-        if matches!(event, Event::Missing(_) | Event::Update(_)) {
-            self.answer = Some((event.clone(), frame.clone()));
+        if let Some(place) = place_of(event) {
+            self.answers[place] = Some((event.clone(), frame.clone()));
         }
         socket.outbox.private(before, frame);
     }
@@ -461,12 +496,22 @@ pub(crate) fn member_of(sockets: &mut Slab<Socket>, member: MemberId) -> Option<
     sockets.get_mut(slot_of(member)).filter(|socket| socket.member == member && socket.is_open())
 }
 
+/// Where the frame of an answer that others may get too is remembered.
+fn place_of(event: &Event) -> Option<usize> {
+    match event {
+        Event::Base(_) => Some(0),
+        Event::Missing(_) => Some(1),
+        Event::Update(_) => Some(2),
+        _ => None,
+    }
+}
+
 /// Whether two events are the same without a look at their bytes.
 fn same_bytes(one: &Event, other: &Event) -> bool {
     match (one, other) {
-        (Event::Missing(one), Event::Missing(other)) | (Event::Update(one), Event::Update(other)) => {
-            one.as_ptr() == other.as_ptr() && one.len() == other.len()
-        }
+        (Event::Base(one), Event::Base(other))
+        | (Event::Missing(one), Event::Missing(other))
+        | (Event::Update(one), Event::Update(other)) => one.as_ptr() == other.as_ptr() && one.len() == other.len(),
         _ => false,
     }
 }

@@ -21,6 +21,7 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let store = || open_store(&loaded.config);
     match invocation.command {
         Command::Serve => return serve(&loaded.config),
+        Command::Bench { words } => return Ok(load::main(words.into_iter())),
         Command::PrintConfig => print!("{}", loaded.to_toml()),
         Command::Rooms => {
             for (name, changes, snapshot_bytes, log_bytes) in server::list(&*store()?)? {

@@ -43,7 +43,7 @@ pub fn export(store: &dyn Store, room: &str) -> Result<Vec<u8>, OfflineError> {
         return Err(OfflineError::NoRoom(room.to_owned()));
     }
     let (mut loaded, _) = load(store, room)?;
-    let effects = ask(&mut loaded, Input::Sync(OPERATOR, StateVector::default()));
+    let effects = ask(&mut loaded, Input::SyncInOne(OPERATOR, StateVector::default()));
     let document = effects.into_iter().find_map(|effect| match effect {
         Effect::Send(_, Event::Missing(update)) => Some(update.to_vec()),
         _ => None,

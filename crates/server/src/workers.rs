@@ -24,12 +24,15 @@ pub(crate) struct Shared {
     pub(crate) occupied: AtomicUsize,
     /// A flush at shutdown has failed: what was not acknowledged may not be on the disk.
     pub(crate) flush_failed: AtomicBool,
+    /// Bounds of every room.
+    pub(crate) room_limits: Arc<room::Limits>,
     serial: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock, compactor: Compactor) -> Self {
         Self {
+            room_limits: Arc::new(crate::host::room_limits(&config.limits)),
             store,
             config,
             clock,

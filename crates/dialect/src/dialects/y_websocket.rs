@@ -44,7 +44,8 @@ impl Dialect for YWebsocket {
         match event {
             Event::StateVector(bytes) => Some(message(&[SYNC, STEP_1], bytes)),
             Event::Missing(bytes) => Some(message(&[SYNC, STEP_2], bytes)),
-            Event::Update(bytes) => Some(message(&[SYNC, UPDATE], bytes)),
+            // Only a step 2 makes the provider say that it is synced, and that is to mean all of it.
+            Event::Base(bytes) | Event::Update(bytes) => Some(message(&[SYNC, UPDATE], bytes)),
             Event::Saved { update } => {
                 update.as_ref().filter(|_| self.echo).map(|bytes| message(&[SYNC, UPDATE], bytes))
             }

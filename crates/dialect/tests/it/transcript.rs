@@ -172,6 +172,9 @@ impl Stage {
         for input in inputs {
             place.room.handle(input, self.now_ms, &mut effects);
         }
+        if place.room.presence_waits() {
+            place.room.handle(Input::TellPresence, self.now_ms, &mut effects);
+        }
         for effect in effects {
             self.carry_out(room, effect);
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Document {
     /// One update with everything that somebody at `known` lacks, parked parts behind holes, and all delete ranges. Deleted content is left out
-    /// unless `keep_deleted`.
+    /// unless `keep_deleted`; what was deleted since the base was made is in there still.
     pub fn diff(&self, known: &StateVector, keep_deleted: bool) -> Vec<u8> {
         self.write(known, if keep_deleted { Content::All } else { Content::Alive }, true)
     }
@@ -20,7 +20,17 @@ impl Document {
     /// Everything applied in few bytes: as `diff` against nothing, but without the children of deleted types, as Yjs's garbage collection leaves
     /// it, and without what is parked.
     pub fn snapshot(&self, keep_deleted: bool) -> Vec<u8> {
+        if self.base.is_some() {
+            let mut expanded = self.clone();
+            expanded.expand();
+            return expanded.snapshot(keep_deleted);
+        }
         self.write(&StateVector::default(), if keep_deleted { Content::All } else { Content::Collected }, false)
+    }
+
+    /// Everything applied that is not in the base, and all delete ranges.
+    pub(super) fn behind_base(&self) -> Vec<u8> {
+        self.write(&self.base_vector(), Content::All, false)
     }
 
     /// What waits for missing updates, as one update an author: `(author, update)`.
@@ -80,6 +90,7 @@ impl Document {
 
     fn write(&self, known: &StateVector, content: Content, parked: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes / 2);
+        debug_assert!(self.base.is_none() || content != Content::Collected, "a base does not say what lies in what");
         let dead = if content == Content::Collected { self.dead_parents() } else { Vec::new() };
         let with_structs = self
             .index
@@ -90,8 +101,15 @@ impl Document {
         let mut sections = 0;
         for &id in ids.iter().rev() {
             let mut section = Section::default();
-            if let Some(client) = self.find_client(id).filter(|client| client.state() > known.clock(id)) {
-                self.write_structs(&mut section, client, (known.clock(id), client.state()), content, &dead);
+            if let Some(client) = self.find_client(id) {
+                let from = known.clock(id);
+                if let Some(base) = self.base.as_ref().filter(|_| client.floor > from) {
+                    base.write(&mut section, id, from);
+                }
+                let from = from.max(client.floor);
+                if client.state() > from {
+                    self.write_structs(&mut section, client, (from, client.state()), content, &dead);
+                }
             }
             if parked {
                 self.write_parked(&mut section, id, |_, _| true);
@@ -99,11 +117,13 @@ impl Document {
             sections += u64::from(!section.is_empty());
             section.finish(id, &mut out);
         }
-        let mut counted = Vec::with_capacity(
-            out.len() + 10 + self.clients.iter().map(|client| client.deleted.len() * 4).sum::<usize>(),
-        );
+        let mut counted = Vec::with_capacity(out.len() + 10 + self.delete_ranges * 4);
         write_var_uint(&mut counted, sections);
         counted.append(&mut out);
+        if let Some(base) = self.base.as_ref().filter(|base| !base.has_more_deletes) {
+            counted.extend_from_slice(base.deletes());
+            return counted;
+        }
         let deleted = self.index.iter().rev().map(|(&id, &index)| (id, &self.clients[index as usize].deleted));
         write_deletes(
             &mut counted,

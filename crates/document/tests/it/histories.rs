@@ -220,3 +220,114 @@ fn compaction_changes_nothing_that_can_be_seen() {
         assert_eq!(uncut(elements(&relay.document.snapshot(false)), &model), model);
     });
 }
+
+/// The same history on a base, and on the structs of the same snapshot.
+#[test]
+fn a_document_on_a_base_is_the_document() {
+    let kept = std::sync::atomic::AtomicUsize::new(0);
+    with_seeds(400, |random| {
+        // Where nesting is hardly bounded the base lasts; where it is, the same is refused.
+        let depth_max = if random.bool() { 256 } else { random.u32(1..6) };
+        let limits = RoomLimits { parked_bytes_max: usize::MAX, depth_max, ..RoomLimits::default() };
+        let messages = history(random, 40, true);
+        let (before, after) = messages.split_at(random.usize(..messages.len()));
+        let keep_deleted = random.bool();
+        let mut first = Document::new(limits);
+        before.iter().for_each(|(author, bytes)| drop(first.add(&update(bytes), *author)));
+        let snapshot = first.snapshot(keep_deleted);
+        let mut structs = Document::new(limits);
+        structs.add(&update(&snapshot), 0);
+        let mut based = Document::from_snapshot(limits, snapshot.clone().into(), first.depth()).expect("a snapshot");
+        assert_eq!(based.unchanged_base().is_some(), !elements(&snapshot).structs.is_empty());
+        let replicas = [Document::new(limits), structs.clone()];
+
+        for (author, bytes) in after {
+            if random.u8(..8) == 0 {
+                continue;
+            }
+            assert_eq!(based.brings_structs(&update(bytes)), structs.brings_structs(&update(bytes)));
+            assert_eq!(based.add(&update(bytes), *author), structs.add(&update(bytes), *author));
+            assert_eq!(reported(&based), reported(&structs));
+            if random.u8(..8) == 0 {
+                let known = random.choice(&replicas).map(Document::state_vector).unwrap_or_default();
+                assert_eq!(based.known_part(&known), structs.known_part(&known));
+            }
+            if random.u8(..16) == 0 {
+                same(&based, &structs, &replicas, random);
+            }
+        }
+        kept.fetch_add(usize::from(based.base().is_some()), std::sync::atomic::Ordering::Relaxed);
+        same(&based, &structs, &replicas, random);
+        based.expand();
+        assert_eq!(based.base(), None);
+        same(&based, &structs, &replicas, random);
+        assert_eq!(based.counts(), structs.counts());
+    });
+    assert!(kept.into_inner() > 100, "hardly any base lasted to the end");
+}
+
+/// Two documents that say the same to whoever asks.
+fn same(based: &Document, structs: &Document, replicas: &[Document], random: &mut Rng) {
+    assert_eq!(based.state_vector(), structs.state_vector());
+    assert_eq!(based.parked_updates(), structs.parked_updates());
+    for keep_deleted in [true, false] {
+        assert_eq!(based.snapshot(keep_deleted), structs.snapshot(keep_deleted));
+    }
+    let some = structs.state_vector().entries().iter().map(|&(id, clock)| (id, random.u32(..=clock))).collect();
+    let some = document::StateVector::from_entries(some);
+    let whole = structs.diff(&document::StateVector::default(), true);
+    for replica in replicas {
+        let (mut of_base, mut of_structs) = (replica.clone(), replica.clone());
+        of_base.add(&update(&based.diff(&replica.state_vector(), true)), 0);
+        of_structs.add(&update(&structs.diff(&replica.state_vector(), true)), 0);
+        assert_eq!(of_base.snapshot(true), of_structs.snapshot(true));
+        assert_eq!(waiting(&of_base), waiting(&of_structs));
+    }
+    // Nothing is cut, left out or doubled, wherever somebody stands, also within a struct.
+    let (of_base, of_structs) = (elements(&based.diff(&some, true)), elements(&structs.diff(&some, true)));
+    let all = elements(&whole);
+    assert_eq!(uncut(of_base.clone(), &all), uncut(of_structs.clone(), &all));
+    assert_eq!(of_base.structs.keys().collect::<Vec<_>>(), of_structs.structs.keys().collect::<Vec<_>>());
+    assert_eq!(of_base.deletes, of_structs.deletes);
+    if let Some(base) = based.base() {
+        let mut joined = Document::new(RoomLimits { parked_bytes_max: usize::MAX, ..RoomLimits::default() });
+        joined.add(&update(base), 0);
+        assert_eq!(joined.parked_updates(), [], "a base needs nothing else");
+        assert_eq!(joined.state_vector(), based.base_vector());
+        joined.add(&update(&based.diff(&based.base_vector(), false)), 0);
+        assert_eq!(joined.snapshot(false), structs.snapshot(false));
+        assert_eq!(waiting(&joined), waiting(structs));
+    }
+}
+
+#[test]
+fn a_snapshot_with_holes_or_out_of_order_is_no_base() {
+    for (hex, whole) in [
+        ("01 01 01 00 04 01 01 74 02 68 69 00", true),
+        ("01 01 01 01 84 01 00 01 69 00", false), // does not begin at the beginning
+        ("01 02 01 00 04 01 01 74 02 68 69 0a 03 00", false), // a hole
+        ("02 01 01 00 04 01 01 74 01 61 01 02 00 04 01 01 74 01 62 00", false), // ascending clients
+        ("01 01 01 00 04 01 01 74 02 68 69 01 01 02 01 01 00 01", false), // delete ranges out of order
+        ("00 01 01 01 00 01", false),             // deletes alone
+    ] {
+        let bytes = crate::notation::bytes(hex);
+        let based = Document::from_snapshot(RoomLimits::default(), bytes.clone().into(), 0).expect("an update");
+        let mut structs = Document::default();
+        structs.add(&update(&bytes), 0);
+        assert_eq!(based.base().is_some(), whole, "{hex}");
+        assert_eq!((based.snapshot(true), based.parked_updates()), (structs.snapshot(true), structs.parked_updates()));
+    }
+    assert!(Document::from_snapshot(RoomLimits::default(), vec![1, 2, 3].into(), 0).is_err());
+}
+
+#[test]
+fn of_a_snapshot_that_builds_on_what_is_not_in_it_nothing_is_lost() {
+    let snapshot = crate::notation::bytes("02 01 02 00 84 07 05 01 61 01 01 00 04 01 01 74 02 68 69 00");
+    let waiting_too = crate::notation::bytes("01 01 05 01 84 05 00 01 21 00");
+    let mut document = Document::from_snapshot(RoomLimits::default(), snapshot.clone().into(), 0).expect("an update");
+    assert!(document.base().is_some());
+    document.add(&update(&waiting_too), 3);
+    document.expand();
+    assert_eq!(document.state_vector().entries(), [(1, 2)]);
+    assert_eq!(waiting(&document), Ids::from([(2, 0), (5, 1)]));
+}

@@ -571,3 +571,120 @@ fn who_arrives_is_told_who_is_there_if_anybody_is() {
         "#,
     );
 }
+
+#[test]
+fn what_changes_between_two_tellings_is_told_once_with_its_latest_value() {
+    check(
+        r#"
+        A joins
+        > place A
+        B joins
+        > place B
+        A says 7:1 {"a":1} ...
+        B says 8:1 {"b":1} ...
+        A says 7:2 {"a":2} ...
+        B says 9:1 {"c":1} ...
+        B says 9:1 null ...
+        tell
+        > all: awareness 7:2 {"a":2}; 8:1 {"b":1}; 9:1 null
+        tell
+        A leaves ...
+        B says 7:1 {"a":1} ...
+        tell
+        > all: awareness 7:2 null
+        B says 7:3 {"b":7} ...
+        B says 7:3 null ...
+        B says 7:4 {"b":8} ...
+        tell
+        > all: awareness 7:4 {"b":8}
+        "#,
+    );
+}
+
+#[test]
+fn who_expires_is_told_with_what_else_has_changed() {
+    check(
+        r#"
+        A joins
+        > place A
+        A says 7:1 {"a":1}; 8:1 {"b":1}
+        > all: awareness 7:1 {"a":1}; 8:1 {"b":1}
+        wait 29
+        A says 8:2 {"b":2} ...
+        wait 1 ...
+        tell
+        > all: awareness 7:1 null; 8:2 {"b":2}
+        "#,
+    );
+}
+
+#[test]
+fn who_arrives_before_the_telling_is_told_the_latest_values_too() {
+    check(
+        r#"
+        A joins
+        > place A
+        A says 7:1 {"a":1}
+        > all: awareness 7:1 {"a":1}
+        A says 7:2 {"a":2}; 8:1 {"b":1} ...
+        B joins ...
+        > place B
+        B arrives ...
+        > B: awareness 7:2 {"a":2}; 8:1 {"b":1}
+        B catches up ...
+        > place B
+        > B: update NOTHING
+        > B: awareness 7:2 {"a":2}; 8:1 {"b":1}
+        tell
+        > all: awareness 7:2 {"a":2}; 8:1 {"b":1}
+        "#,
+    );
+}
+
+#[test]
+fn a_copy_of_a_whole_message_changes_nothing() {
+    check(
+        r#"
+        A joins
+        > place A
+        B joins trusting
+        > place B
+        A says 7:1 {"a":1}; 8:1 {"b":1}
+        > all: awareness 7:1 {"a":1}; 8:1 {"b":1}
+        B says 7:1 {"a":1}; 8:1 {"b":1}
+        A leaves
+        > all: awareness 7:1 null; 8:1 null
+        B says 7:1 {"a":1}; 8:1 {"b":1}
+        B says 7:1 null; 8:1 null
+        wait 1
+        B says 7:1 null; 8:1 null
+        B queries
+        > B: awareness nobody
+        "#,
+    );
+}
+
+#[test]
+fn who_is_removed_and_forgotten_before_the_telling_is_told_as_gone() {
+    check_with(
+        Limits { awareness_ids_max: 2, ..Limits::default() },
+        r#"
+        A joins
+        > place A
+        A says 1:5 {}; 2:5 {}
+        > all: awareness 1:5 {}; 2:5 {}
+        A says 1:5 null ...
+        A says 3:1 {} ...
+        A says 3:1 null; 1:1 {} ...
+        tell
+        > all: awareness 1:5 null; 3:1 null; 1:1 {}
+        A says 1:1 null; 3:1 {} ...
+        A says 3:1 null; 4:1 {} ...
+        A says 4:1 null; 5:1 {} ...
+        tell
+        > all: awareness 1:1 null; 3:1 null; 4:1 null
+        A says 5:1 {}
+        > all: awareness 5:1 {}
+        "#,
+    );
+}

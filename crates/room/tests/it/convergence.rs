@@ -188,7 +188,7 @@ impl World {
         let Some(connection) = &mut page.connection else { return false };
         let Some(event) = connection.to_page.pop_front() else { return false };
         match event {
-            Event::Missing(bytes) | Event::Update(bytes) => {
+            Event::Base(bytes) | Event::Missing(bytes) | Event::Update(bytes) => {
                 let update = Update::validate(bytes, &MessageLimits::STORED).expect("what the room sends is valid");
                 let added = page.document.add(&update, 0);
                 assert_eq!(added.refused, None);

@@ -1,10 +1,10 @@
 //! Scripts: lines that happen to a room, and below each, behind `>`, every effect that it has, in order.
 //!
-//! What happens: `A joins [as NAME] [reading] [trusting] [as-peer]`, `A leaves`, `A may read|write`, `A asks`, `A syncs VECTOR`,
+//! What happens: `A joins [as NAME] [reading] [trusting] [as-peer]`, `A leaves`, `A may read|write`, `A asks`, `A syncs [in-one] VECTOR`,
 //! `A writes UPDATE [for NAME]`, `A says ID:CLOCK STATE; ...`, `A sends HEX` (awareness as bytes), `A arrives` and `A queries` (asks who is present),
-//! `A is malformed`, `A is beyond`, `A catches up`, `durable OFFSET`, `wait SECONDS` (with a tick at the end), `later SECONDS` (without one), `restart`
-//! (the room is made again from what was logged), `compact` (what was logged becomes a snapshot). Updates and vectors are names of the table
-//! below or hex. A state may be written `<65536 bytes>`.
+//! `A is malformed`, `A is beyond`, `A catches up`, `durable OFFSET`, `wait SECONDS` (with a tick at the end), `later SECONDS` (without one), `tell` (presence), `restart`
+//! (the room is made again from what was logged), `compact` (what was logged becomes a snapshot). Presence that waits is told at the end of a line,
+//! unless the line ends in `...`. Updates and vectors are names of the table below or hex. A state may be written `<65536 bytes>`.
 
 use bytes::Bytes;
 use document::MessageLimits;
@@ -71,6 +71,18 @@ impl Stage {
 
     /// Does one line, and returns its effects in words.
     pub(crate) fn run(&mut self, line: &str) -> Vec<String> {
+        let Some(line) = line.strip_suffix(" ...") else {
+            let mut effects = self.begin(line);
+            if self.room.presence_waits() {
+                effects.extend(self.handle(Input::TellPresence));
+                assert!(!self.room.presence_waits(), "after {line}");
+            }
+            return effects;
+        };
+        self.begin(line)
+    }
+
+    fn begin(&mut self, line: &str) -> Vec<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |place: usize| words[place].parse::<u64>().unwrap_or_else(|_| panic!("no number in {line:?}"));
         match words[0] {
@@ -82,6 +94,7 @@ impl Stage {
                 self.now_ms += number(1) * 1000;
                 return if words[0] == "wait" { self.handle(Input::Tick) } else { Vec::new() };
             }
+            "tell" => return self.handle(Input::TellPresence),
             "restart" => return self.restart(),
             "compact" => return self.compact(),
             _ => {}
@@ -154,6 +167,7 @@ fn input(member: MemberId, words: &[&str], line: &str) -> Input {
         "leaves" => Input::Leave(member),
         "may" => Input::SetAccess(member, if words[2] == "read" { Access::Read } else { Access::Write }),
         "asks" => Input::Ask(member),
+        "syncs" if words[2] == "in-one" => Input::SyncInOne(member, vector(words[3])),
         "syncs" => Input::Sync(member, vector(&rest())),
         "writes" => {
             let (text, author) = (rest(), behind(words, "for"));
@@ -200,6 +214,7 @@ fn name(bytes: &[u8]) -> String {
 fn event_in_words(event: &Event) -> String {
     match event {
         Event::StateVector(bytes) => format!("vector {}", name(bytes)),
+        Event::Base(bytes) => format!("base {}", name(bytes)),
         Event::Missing(bytes) => format!("missing {}", name(bytes)),
         Event::Update(bytes) => format!("update {}", name(bytes)),
         Event::Saved { update: Some(bytes) } => format!("saved {}", name(bytes)),

@@ -1,6 +1,7 @@
 //! A room on disk: what compaction keeps, and that a loaded room is the room that was.
 
 use crate::script::{bytes, update};
+use ::bytes::Bytes;
 use document::{Document, MessageLimits, Span, Update};
 use room::{
     Change, Effect, Event, Input, Limits, MemberId, ParkedUpdate, Room, Snapshot, SnapshotError, StateVector, Stored,
@@ -107,7 +108,8 @@ fn one_bad_change_does_not_keep_a_room_closed() {
     let changes = [change("ann", 1, "A1"), change("ann", 2, "ff ff"), change("ann", 3, "A2")];
     assert_eq!(squash(None, &changes, false).state, bytes("A1A2"));
     let stored = Stored { changes: changes.to_vec(), head: 3, durable: 3, ..Stored::default() };
-    assert_eq!(state(&mut Room::load(&stored, Limits::default()).expect("a room"), None), bytes("A1A2"));
+    let mut room = Room::load(&stored, Limits::default()).expect("a room");
+    assert_eq!(answer(&mut room, StateVector::default(), false), [Event::Missing(bytes("A1A2"))]);
 }
 
 #[test]
@@ -138,29 +140,48 @@ fn bytes_that_are_no_snapshot_are_refused() {
     assert!(matches!(Snapshot::squash(Some(&broken.encode()), &[], false), Err(SnapshotError::Update(_))));
 }
 
-/// What the room answers to who has nothing, or `known`.
-fn state(room: &mut Room, known: Option<StateVector>) -> Vec<u8> {
+fn join(member: MemberId) -> Input {
+    Input::Join { member, kind: room::Kind::Client, access: room::Access::Write, author: "r".into(), trusts_all: false }
+}
+
+/// What the room tells a joiner.
+fn answer(room: &mut Room, known: StateVector, in_one: bool) -> Vec<Event> {
     let (member, mut effects) = (MemberId(999), Vec::new());
-    let joins = Input::Join {
-        member,
-        kind: room::Kind::Client,
-        access: room::Access::Read,
-        author: "r".into(),
-        trusts_all: false,
-    };
-    room.handle(joins, 0, &mut effects);
-    room.handle(Input::Sync(member, known.unwrap_or_default()), 0, &mut effects);
+    room.handle(join(member), 0, &mut effects);
+    effects.clear();
+    room.handle(if in_one { Input::SyncInOne(member, known) } else { Input::Sync(member, known) }, 0, &mut effects);
     room.handle(Input::Leave(member), 0, &mut effects);
-    match &effects[1] {
-        Effect::Send(_, Event::Missing(bytes)) => bytes.to_vec(),
+    let event = |effect| match effect {
+        Effect::Send(to, event) if to == member => event,
         other => panic!("{other:?}"),
+    };
+    effects.into_iter().map(event).collect()
+}
+
+/// What a joiner makes of the answer: everything applied, and all that waits.
+fn state(room: &mut Room, joiner: &Document, in_one: bool) -> (Vec<u8>, Vec<(u32, Vec<u8>)>) {
+    let mut joiner = joiner.clone();
+    let events = answer(room, joiner.state_vector(), in_one);
+    assert!(
+        matches!(events.last(), Some(Event::Missing(_))),
+        "only the end of an answer says that it is all: {events:?}"
+    );
+    assert!(events.len() == 1 || !in_one);
+    for (place, event) in events.iter().enumerate() {
+        let (Event::Base(bytes) | Event::Missing(bytes)) = event else { panic!("{event:?}") };
+        assert_eq!(matches!(event, Event::Base(_)), place + 1 < events.len());
+        let update = Update::validate(&bytes[..], &MessageLimits::default()).expect("what the room sends is valid");
+        joiner.add(&update, 0);
     }
+    (joiner.snapshot(true), joiner.parked_updates())
 }
 
 #[test]
 fn snapshot_and_changes_make_the_room_that_was() {
     let all = ["A2", "X2", "A3", "A1", "01 01 05 01 84 05 00 01 21 00", "AF", "01 01 05 00 04 01 01 74 01 66 00"];
     for keep_deleted in [false, true] {
+        let (nobody, mut somebody) = (Document::default(), Document::default());
+        somebody.add(&update("01 01 01 00 04 01 01 74 01 68 00"), 0);
         let empty = Stored { keep_deleted, ..Stored::default() };
         let mut live = Room::load(&empty, Limits::default()).expect("an empty room");
         let (mut effects, mut log) = (Vec::new(), Vec::new());
@@ -187,16 +208,90 @@ fn snapshot_and_changes_make_the_room_that_was() {
                     Stored { snapshot, changes: log[cut..].to_vec(), head: live.head(), durable: 0, keep_deleted };
                 let mut loaded = Room::load(&stored, Limits::default()).expect("a room");
                 assert_eq!(loaded.head(), live.head());
-                assert_eq!(state(&mut loaded, None), state(&mut live, None), "after {text}, snapshot of {cut}");
-                let some = StateVector::from_entries(vec![(1, 1)]);
-                assert_eq!(
-                    state(&mut loaded, Some(some.clone())),
-                    state(&mut live, Some(some)),
-                    "after {text}, snapshot of {cut}"
-                );
+                for (joiner, in_one) in [(&nobody, false), (&nobody, true), (&somebody, false), (&somebody, true)] {
+                    assert_eq!(
+                        state(&mut loaded, joiner, in_one),
+                        state(&mut live, joiner, in_one),
+                        "after {text}, snapshot of {cut}"
+                    );
+                }
             }
         }
-        let end = state(&mut live, None);
-        assert!(Update::validate(&end[..], &MessageLimits::default()).is_ok());
     }
+}
+
+#[test]
+fn a_stored_snapshot_is_handed_on_as_it_is() {
+    let mut log = vec![change("ann", 1, "A1")];
+    let snapshot = Bytes::from(squash(None, &log, false).encode());
+    let load = |changes: &[Change]| {
+        let stored = Stored { snapshot: Some(snapshot.clone()), changes: changes.to_vec(), ..Stored::default() };
+        Room::load(&stored, Limits::default()).expect("a room")
+    };
+    let nothing = StateVector::default;
+    let everything = || StateVector::from_entries(vec![(1, 2)]);
+    let stranger = || StateVector::from_entries(vec![(77, 2)]);
+    let missing = |text| Event::Missing(bytes(text));
+
+    let mut room = load(&[]);
+    for known in [nothing(), stranger()] {
+        assert_eq!(answer(&mut room, known, false), [missing("A1")]);
+    }
+    assert_eq!(answer(&mut room, everything(), false), [missing("NOTHING")]);
+
+    // With changes since: the snapshot, then the rest, which ends the answer.
+    log.extend([change("ben", 2, "A3"), change("ben", 3, "X2")]);
+    let rest = "01 01 02 00 04 01 01 74 01 42 01 01 01 00 01";
+    for mut room in [load(&log[1..]), {
+        let mut room = load(&[]);
+        let member = MemberId(1);
+        room.handle(join(member), 0, &mut Vec::new());
+        for text in ["A3", "X2"] {
+            room.handle(Input::Update { member, author: None, update: update(text) }, 0, &mut Vec::new());
+        }
+        room
+    }] {
+        for known in [nothing(), stranger()] {
+            assert_eq!(answer(&mut room, known.clone(), false), [Event::Base(bytes("A1")), missing(rest)]);
+            let one = "02 01 02 00 04 01 01 74 01 42 01 01 00 04 01 01 74 02 68 69 01 01 01 00 01";
+            assert_eq!(answer(&mut room, known, true), [missing(one)]);
+        }
+        assert_eq!(answer(&mut room, everything(), false), [missing(rest)]);
+        assert_eq!(room.bytes(), load(&log[1..]).bytes());
+    }
+}
+
+#[test]
+fn deleted_content_in_a_snapshot_is_not_handed_on_where_it_is_not_kept() {
+    let changes = [change("ann", 1, "A1A2"), change("ann", 2, "A3")];
+    let snapshot = squash(None, &changes, true);
+    let mut version_1 = snapshot.encode();
+    version_1.splice(..3, [1]);
+    assert_eq!(Snapshot::decode(&version_1), Ok(Snapshot { depth: u32::MAX, ..snapshot.clone() }));
+    for (encoded, keep_deleted, expected) in [
+        (snapshot.encode(), false, "AF"),
+        (snapshot.encode(), true, "01 01 01 00 04 01 01 74 03 68 69 21 01 01 01 00 01"),
+        (version_1, false, "AF"),
+        (squash(None, &changes, false).encode(), false, "AF"),
+        (squash(None, &changes, false).encode(), true, "AF"),
+    ] {
+        let stored = Stored { snapshot: Some(encoded.into()), keep_deleted, ..Stored::default() };
+        let mut room = Room::load(&stored, Limits::default()).expect("a room");
+        assert_eq!(answer(&mut room, StateVector::default(), false), [Event::Missing(bytes(expected))]);
+    }
+}
+
+#[test]
+fn a_snapshot_is_checked_before_anybody_is_sent_it() {
+    let good = squash(None, &[change("ann", 1, "A1")], false);
+    for state in ["01 02 03", "01 01 01 00 04 01 01 74 02 ff fe 00", "01 01 01 00 04 01 01 74 02 68 69 00 00"] {
+        let damaged = Snapshot { state: bytes(state).to_vec(), ..good.clone() };
+        let stored = Stored { snapshot: Some(damaged.encode().into()), ..Stored::default() };
+        assert!(matches!(Room::load(&stored, Limits::default()), Err(SnapshotError::Update(_))), "{state}");
+    }
+    // Also the table that the room itself has no use for.
+    let mut damaged = good.encode();
+    damaged[4] = 0x7f;
+    let stored = Stored { snapshot: Some(damaged.into()), ..Stored::default() };
+    assert!(matches!(Room::load(&stored, Limits::default()), Err(SnapshotError::Read(_))));
 }

@@ -188,9 +188,97 @@ fn joiners_before_the_next_change_share_one_answer() {
 }
 
 #[test]
+fn pieces_are_shared_and_remembered_until_the_next_tick() {
+    let mut stage = Stage::new(Limits::default());
+    for line in ["A joins", "A writes A1", "compact", "restart", "A joins", "B joins", "A writes X2"] {
+        stage.run(line);
+    }
+    let pieces = |stage: &mut Stage, who: u64| -> Vec<Bytes> {
+        let mut effects = Vec::new();
+        stage.room.handle(Input::Sync(MemberId(who), StateVector::default()), stage.now_ms, &mut effects);
+        match effects.as_slice() {
+            [Effect::Send(_, Event::Base(base)), Effect::Send(_, Event::Missing(rest))] => {
+                vec![base.clone(), rest.clone()]
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let places = |pieces: &[Bytes]| pieces.iter().map(|bytes| bytes.as_ptr()).collect::<Vec<_>>();
+    assert!(!stage.room.wants_ticks());
+    let (first, second) = (pieces(&mut stage, 2), pieces(&mut stage, 3));
+    assert_eq!(places(&first), places(&second), "neither copied nor encoded twice");
+    assert!(stage.room.wants_ticks(), "the answer is to be forgotten");
+    stage.run("wait 1");
+    assert!(!stage.room.wants_ticks());
+    let third = pieces(&mut stage, 3);
+    assert_eq!(third, first);
+    assert_eq!(third[0].as_ptr(), first[0].as_ptr());
+    // Answers from many places are remembered a few at a time.
+    for clock in 1..50 {
+        stage.run(&format!(
+            "A writes 01 01 05 {:02x} {} 00",
+            clock - 1,
+            if clock == 1 { "04 01 01 74 01 61".into() } else { format!("84 05 {:02x} 01 61", clock - 2) }
+        ));
+    }
+    let answer = |stage: &mut Stage, clock: u32| {
+        let mut effects = Vec::new();
+        let known = StateVector::from_entries(vec![(1, 2), (5, clock)]);
+        stage.room.handle(Input::Sync(MemberId(2), known), stage.now_ms, &mut effects);
+        match effects.as_slice() {
+            [Effect::Send(_, Event::Missing(bytes))] => bytes.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let answers: Vec<Bytes> = (0..20).map(|clock| answer(&mut stage, clock)).collect();
+    assert_eq!(answer(&mut stage, 19).as_ptr(), answers[19].as_ptr());
+    assert_ne!(answer(&mut stage, 0).as_ptr(), answers[0].as_ptr());
+    assert_eq!(answer(&mut stage, 0), answers[0]);
+}
+
+#[test]
+fn one_update_where_one_is_asked_for() {
+    check(
+        "
+        A joins
+        > place A
+        A writes A1
+        > log a A1
+        > all but A: update A1
+        compact
+        restart
+        A joins
+        > place A
+        A syncs in-one V0
+        > A: missing A1
+        A writes A2
+        > log a A2
+        > all but A: update A2
+        B joins
+        > place B
+        B syncs V0
+        > B: base A1
+        > B: missing A2
+        B syncs in-one V0
+        > B: missing 01 02 01 00 04 01 01 74 02 68 69 84 01 01 01 21 00
+        B syncs VA
+        > B: missing A2
+        B syncs 01 01 01
+        > B: missing 01 02 01 01 84 01 00 01 69 84 01 01 01 21 00
+        C joins
+        > place C
+        C catches up
+        > place C
+        > C: update 01 02 01 00 04 01 01 74 02 68 69 84 01 01 01 21 00
+        ",
+    );
+}
+
+#[test]
 fn only_events_that_show_content_wait_for_the_disk() {
     let bytes = Bytes::new;
     for (event, shows) in [
+        (Event::Base(bytes()), true),
         (Event::Missing(bytes()), true),
         (Event::Update(bytes()), true),
         (Event::Saved { update: Some(bytes()) }, true),

@@ -57,6 +57,8 @@ pub struct Config {
     pub sync_group_ms: u64,
     /// Threads that serve rooms; 0: one a core.
     pub workers: u64,
+    /// Presence of one room is told at most this often, in milliseconds.
+    pub presence_ms: u64,
     /// How long an empty room stays in memory, in milliseconds.
     pub unload_after_ms: u64,
     /// Longest wait for sockets and the store at shutdown, in milliseconds.
@@ -180,6 +182,7 @@ impl Config {
             durability_interval_ms: 0,
             sync_group_ms: 0,
             workers: 0,
+            presence_ms: 0,
             unload_after_ms: 0,
             shutdown_ms: 0,
             ping_ms: 0,

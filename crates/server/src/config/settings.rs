@@ -123,6 +123,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("durability_interval_ms", ms(|c| &mut c.durability_interval_ms, 1, 60_000), "1000", "Longest time between two syncs to the disk with durability `interval`."),
     Setting::new("sync_group_ms", ms(|c| &mut c.sync_group_ms, 0, 1_000), "5", "Changes that come within this time of a sync share the next one. A sync costs 30 to 50 us of CPU, and an acknowledgement is for people."),
     Setting::new("workers", Kind::Number { field: |c| &mut c.workers, min: 0, max: 1_024, unit: "" }, "0", "Threads that serve rooms, each with its own rooms and their connections; 0: one a core."),
+    Setting::new("presence_ms", ms(|c| &mut c.presence_ms, 0, 10_000), "15", "Presence (cursors, who is there) of one room is told at most this often; what changes in between is told together."),
     Setting::new("unload_after_ms", ms(|c| &mut c.unload_after_ms, 0, 86_400_000), "10000", "How long a room without members stays in memory.").flag("unload-after-ms", "MS"),
     Setting::new("shutdown_ms", ms(|c| &mut c.shutdown_ms, 0, 600_000), "30000", "Longest wait for connections and the store at shutdown."),
     Setting::new("ping_ms", ms(|c| &mut c.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings. A connection that missed one is dropped when the next is due."),

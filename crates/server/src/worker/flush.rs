@@ -1,10 +1,11 @@
 //! The second half of a turn: what the rooms have decided is written, told, and sent.
 
-use super::{Worker, open_room};
+use super::{Timer, Worker, open_room};
 use crate::host::{Passed, Stage};
 use crate::slots::{RoomId, find};
 use crate::socket;
 use room::{Closing, Input};
+use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use store::Append;
@@ -71,6 +72,10 @@ impl Worker {
         // After the write, so that a change that is durable as soon as it is written is acknowledged in its own turn.
         if open.note_durable(now_ms) {
             self.pauses.lift(&host.key);
+        }
+        let every = Duration::from_millis(self.shared.config.presence_ms);
+        if let Some(next) = open.tell_presence(Instant::now(), now_ms, every) {
+            self.timers.push(Reverse((next, Timer::Presence(id))));
         }
         let mut answered = Vec::new();
         open.perform(&mut self.sockets, &mut self.told, &mut answered);

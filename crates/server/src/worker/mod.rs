@@ -48,6 +48,8 @@ enum Timer {
     Unload(RoomId),
     /// The socket may be read again.
     Renew(MemberId),
+    /// The room's presence is to be told.
+    Presence(RoomId),
 }
 
 /// One thread's rooms and sockets.
@@ -205,6 +207,12 @@ impl Worker {
             match self.timers.pop() {
                 Some(Reverse((_, Timer::Unload(id)))) => self.unload(id, now),
                 Some(Reverse((_, Timer::Renew(member)))) => self.reconsider(crate::slots::slot_of(member)),
+                Some(Reverse((_, Timer::Presence(id)))) => {
+                    if let Some(open) = self.open_room(id) {
+                        open.presence_came_due();
+                        self.touch(id);
+                    }
+                }
                 None => {}
             }
         }

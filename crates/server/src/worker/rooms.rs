@@ -46,7 +46,7 @@ impl Worker {
             id: ConnectionId { since_ms: now_ms, chance: fastrand::u32(..) },
             user: admission.author.clone(),
             dialect,
-            session: dialect.session(member, host::room_limits(limits).message),
+            session: dialect.session(member, self.shared.room_limits.message),
             decoder: Decoder::new(limits.frame_bytes_max as usize),
             member,
             room: RoomId { slot: u32::MAX, serial: 0 },

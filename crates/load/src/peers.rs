@@ -1,0 +1,139 @@
+//! Clients that keep the clocks of what they have, as providers keep a document. Called by the workloads that look at whole documents. Answers the server's
+//! step 1 with nothing, as what these clients write is never only theirs; integrates nothing.
+
+use crate::LoadError;
+use crate::fleet::{Fleet, Handler, Outgoing};
+use crate::protocol::{
+    AWARENESS, Clocks, EMPTY_STEP_2, STEP_1, STEP_2, UPDATE, sync, sync_message, var_bytes, var_uint,
+};
+use crate::run::Progress;
+use std::time::{Duration, Instant};
+
+/// One client.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    /// What it has.
+    pub(crate) clocks: Clocks,
+    /// The server's step 2 has come.
+    pub(crate) synced: bool,
+    /// Bytes of update in that step 2.
+    pub(crate) step_2_bytes: usize,
+    /// Update messages that came.
+    pub(crate) updates: u64,
+    /// Updates that could not be read, or that came before what they build on.
+    pub(crate) strange: u64,
+    /// Times at which the server has closed it.
+    pub(crate) closed: u64,
+}
+
+/// All clients of a run, numbered as in the fleet.
+#[derive(Default)]
+pub(crate) struct Peers {
+    pub(crate) all: Vec<Peer>,
+    pub(crate) synced: usize,
+    /// Whether a connection that the server ends is opened again, as a provider does.
+    pub(crate) comes_back: bool,
+    /// Whether clients announce themselves, as providers do.
+    pub(crate) announces: bool,
+    /// Ended in this turn.
+    pub(crate) ended: Vec<usize>,
+}
+
+impl Peers {
+    /// Adds a client that has this already.
+    pub(crate) fn add(&mut self, fleet: &mut Fleet, room: &str, clocks: Clocks) -> Result<usize, LoadError> {
+        self.all.push(Peer { clocks, ..Peer::default() });
+        fleet.add(room)
+    }
+
+    /// Turns until this is so; after so long without it, an error that says what was waited for.
+    pub(crate) fn until(
+        &mut self,
+        fleet: &mut Fleet,
+        seconds: f64,
+        what: &str,
+        mut done: impl FnMut(&Peers) -> bool,
+    ) -> Result<(), LoadError> {
+        let began = Instant::now();
+        let mut progress = Progress::new();
+        while !done(self) {
+            if began.elapsed().as_secs_f64() > seconds {
+                return Err(LoadError(format!(
+                    "after {seconds} s still waiting for {what}: {} of {} clients are connected, {} synced",
+                    fleet.open(),
+                    fleet.len(),
+                    self.synced
+                )));
+            }
+            self.turn(fleet, Duration::from_millis(20))?;
+            progress.tell(|| {
+                format!("waiting for {what}: {} of {} open, {} synced", fleet.open(), fleet.len(), self.synced)
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn turn(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<(), LoadError> {
+        fleet.turn(Some(wait), self)?;
+        for who in std::mem::take(&mut self.ended) {
+            fleet.reopen(who);
+        }
+        Ok(())
+    }
+
+    /// Turns until everybody is synced.
+    pub(crate) fn sync_all(&mut self, fleet: &mut Fleet) -> Result<(), LoadError> {
+        let count = self.all.len();
+        self.until(fleet, 120.0, "everybody's step 2", |peers| peers.synced == count)
+    }
+}
+
+impl Handler for Peers {
+    fn opened(&mut self, who: usize, out: &mut Outgoing<'_>) {
+        out.message(&sync(crate::protocol::STEP_1, &self.all[who].clocks.state_vector()));
+        if self.announces {
+            out.message(&announcement(who as u64 + 1));
+        }
+    }
+
+    fn message(&mut self, who: usize, message: &[u8], out: &mut Outgoing<'_>) {
+        let Some((step, payload)) = sync_message(message) else { return };
+        let peer = &mut self.all[who];
+        match step {
+            STEP_1 => out.message(EMPTY_STEP_2),
+            STEP_2 | UPDATE => {
+                peer.strange += u64::from(!peer.clocks.add(payload));
+                if step == UPDATE {
+                    peer.updates += 1;
+                } else if !peer.synced {
+                    peer.synced = true;
+                    peer.step_2_bytes = payload.len();
+                    self.synced += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, who: usize, why: &str) -> Result<(), LoadError> {
+        if !self.comes_back {
+            return Err(LoadError(format!("connection {who} ended during the run: {why}")));
+        }
+        let peer = &mut self.all[who];
+        peer.closed += 1;
+        self.synced -= usize::from(std::mem::take(&mut peer.synced));
+        self.ended.push(who);
+        Ok(())
+    }
+}
+
+/// The awareness message of a client whose user has not been named: what a provider sends when it has connected.
+fn announcement(client: u64) -> Vec<u8> {
+    let mut update = vec![1];
+    var_uint(&mut update, client);
+    update.push(1);
+    var_bytes(&mut update, b"{}");
+    let mut message = vec![AWARENESS];
+    var_bytes(&mut message, &update);
+    message
+}

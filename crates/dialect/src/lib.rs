@@ -14,8 +14,17 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// Its name in logs, metrics and the configuration.
     fn name(&self) -> &'static str;
 
-    /// The payload of the frame that tells a member of `event`. None: this dialect does not speak of it. Called once per event and room.
-    fn encode(&self, event: &Event) -> Option<Vec<u8>>;
+    /// The payload of the frame that tells a member of `event`: what is appended to `out`, and then the bytes that are returned, which need no copy because
+    /// the event has them already. None: this dialect does not speak of it, and nothing is appended. Called once per event and room.
+    fn write<'a>(&self, event: &'a Event, out: &mut Vec<u8>) -> Option<&'a Bytes>;
+
+    /// The same payload in one piece.
+    fn encode(&self, event: &Event) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let body = self.write(event, &mut out)?;
+        out.extend_from_slice(body);
+        Some(out)
+    }
 
     /// What is said and sent when a connection ends for that reason.
     fn farewell(&self, closing: &Closing) -> Farewell;
@@ -57,6 +66,9 @@ pub struct Farewell {
     /// The close reason, at most 123 bytes.
     pub reason: String,
 }
+
+/// For payloads of which nothing lies ready.
+pub static NO_BODY: Bytes = Bytes::new();
 
 /// Every dialect of this build.
 pub static ALL: [&dyn Dialect; 1] = [Y_WEBSOCKET];

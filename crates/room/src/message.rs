@@ -116,6 +116,19 @@ impl Event {
         matches!(self, Self::Update(_))
     }
 
+    /// Bytes of what it carries, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::StateVector(bytes)
+            | Self::Base(bytes)
+            | Self::Missing(bytes)
+            | Self::Update(bytes)
+            | Self::Awareness(bytes) => bytes.len(),
+            Self::Saved { update } => update.as_ref().map_or(0, Bytes::len),
+            Self::Durable(_) | Self::Denied(_) => 0,
+        }
+    }
+
     /// True when it shows content of the document, and so may leave only when that content is safe enough.
     pub fn shows_content(&self) -> bool {
         matches!(self, Self::Base(_) | Self::Missing(_) | Self::Update(_) | Self::Saved { .. })

@@ -6,7 +6,7 @@
 use crate::ring::Ring;
 use crate::slots::{Named, RoomId, slot_of};
 use crate::socket::Socket;
-use crate::websocket::{Opcode, append_frame, encode_frame};
+use crate::websocket::{Opcode, begin_frame};
 use crate::workers::Shared;
 use bytes::Bytes;
 use dialect::Dialect;
@@ -18,8 +18,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use store::{Opened, RoomKey};
 
-/// A busy room is compacted when its log is so many times as large as it would have to be in a quiet one.
-const BUSY_FACTOR: u64 = 4;
+/// A busy room is compacted when its log is so many times as large as its snapshot, and as what is not worth compacting: compaction reads every change
+/// again (0.3 us), which is a third of what accepting it costs, and a log of 4 MiB takes some 20 ms to replay.
+const BUSY_SNAPSHOTS: u64 = 4;
+const BUSY_MINIMA: u64 = 64;
 /// A flush pass looks at the time after so many members.
 const MEMBERS_PER_LOOK: usize = 16;
 /// Memory for so many effects is not worth keeping.
@@ -390,11 +392,13 @@ impl Open {
                 updateSize = size
             );
         }
-        for voice in &mut self.voices {
-            voice.answers = [const { None }; 3];
-            if let Some(payload) = voice.dialect.encode(event) {
-                voice.ring.push(except, |out| append_frame(Opcode::Binary, &payload, out));
-            }
+        for Voice { dialect, ring, answers } in &mut self.voices {
+            *answers = [const { None }; 3];
+            ring.push(except, |out| {
+                if let Some(body) = begin_frame(Opcode::Binary, out, |out| dialect.write(event, out)) {
+                    out.extend_from_slice(body);
+                }
+            });
         }
     }
 
@@ -448,8 +452,9 @@ impl Open {
     /// True when the log has outgrown the last snapshot: by far while the room is busy, by anything when it is quiet. So each byte is rewritten a few times
     /// in its life, and a room that is opened again has little to replay.
     pub(crate) fn wants_compaction(&mut self, compact_bytes_min: u64, quiet: bool) -> bool {
-        let factor = if quiet { 1 } else { BUSY_FACTOR };
-        let due = !self.is_compacting && self.log_bytes > factor * compact_bytes_min.max(self.snapshot_bytes);
+        let (minima, snapshots) = if quiet { (1, 1) } else { (BUSY_MINIMA, BUSY_SNAPSHOTS) };
+        let enough = (minima * compact_bytes_min).max(snapshots * self.snapshot_bytes);
+        let due = !self.is_compacting && self.log_bytes > enough;
         if due {
             (self.log_bytes, self.is_compacting) = (0, true);
         }
@@ -479,11 +484,21 @@ impl Voice {
         if let Some((_, frame)) = known.filter(|(known, _)| same_bytes(known, event)) {
             return socket.outbox.private(before, frame.clone());
         }
-        let Some(payload) = self.dialect.encode(event) else { return };
-        if payload.len() <= SMALL_BYTES {
-            return socket.outbox.private_small(before, |out| append_frame(Opcode::Binary, &payload, out));
+        if event.bytes() <= SMALL_BYTES {
+            return socket.outbox.private_small(before, |out| {
+                if let Some(body) = begin_frame(Opcode::Binary, out, |out| self.dialect.write(event, out)) {
+                    out.extend_from_slice(body);
+                }
+            });
         }
-        let frame = encode_frame(Opcode::Binary, &payload);
+        let mut head = Vec::new();
+        let Some(body) = begin_frame(Opcode::Binary, &mut head, |out| self.dialect.write(event, out)) else { return };
+        if head.len() <= SMALL_BYTES {
+            // What the event has is what is sent.
+            return socket.outbox.private_framed(before, head, body.clone());
+        }
+        head.extend_from_slice(body);
+        let frame = Bytes::from(head);
         if let Some(place) = place_of(event) {
             self.answers[place] = Some((event.clone(), frame.clone()));
         }

@@ -50,23 +50,44 @@ struct Private {
 enum PrivateBytes {
     /// Shared with others who are told the same.
     Shared(Bytes),
+    /// A frame whose beginning is this member's own and whose body is shared.
+    Framed(Vec<u8>, Bytes),
     /// Small frames of this member alone, one behind the other.
     Own(Vec<u8>),
 }
 
 impl PrivateBytes {
-    fn as_slice(&self) -> &[u8] {
+    /// What is written first, and what behind that.
+    fn parts(&self) -> (&[u8], &[u8]) {
         match self {
-            Self::Shared(bytes) => bytes,
-            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => (bytes, &[]),
+            Self::Framed(head, body) => (head, body),
+            Self::Own(bytes) => (bytes, &[]),
+        }
+    }
+
+    /// What is left when the first part is out.
+    fn into_rest(self) -> Bytes {
+        match self {
+            Self::Framed(_, body) => body,
+            Self::Shared(_) | Self::Own(_) => Bytes::new(),
         }
     }
 
     fn into_bytes(self) -> Bytes {
         match self {
             Self::Shared(bytes) => bytes,
+            Self::Framed(mut head, body) => {
+                head.extend_from_slice(&body);
+                head.into()
+            }
             Self::Own(bytes) => bytes.into(),
         }
+    }
+
+    fn len(&self) -> usize {
+        let (head, body) = self.parts();
+        head.len() + body.len()
     }
 }
 
@@ -79,8 +100,10 @@ struct Piece {
 
 #[derive(Clone, Copy, Debug)]
 enum Source {
+    /// Also the body of a private frame whose beginning is a piece before it: no other frame comes between the two.
     Unfinished,
     Control,
+    /// A private frame, or its beginning.
     Private,
     /// Frames of the ring up to this position.
     Ring(u64),
@@ -130,6 +153,14 @@ impl Outbox {
         if self.ending.is_none() {
             self.private_bytes += frame.len();
             self.private.push_back(Private { before, bytes: PrivateBytes::Shared(frame) });
+        }
+    }
+
+    /// The same for a frame that begins with `head` and goes on with bytes that are shared.
+    pub(crate) fn private_framed(&mut self, before: u64, head: Vec<u8>, body: Bytes) {
+        if self.ending.is_none() {
+            self.private_bytes += head.len() + body.len();
+            self.private.push_back(Private { before, bytes: PrivateBytes::Framed(head, body) });
         }
     }
 
@@ -227,7 +258,8 @@ impl Outbox {
                 }
                 position = run.end;
             }
-            if !gathered.add(Source::Private, frame.bytes.as_slice()) {
+            let (head, body) = frame.bytes.parts();
+            if !gathered.add(Source::Private, head) || !body.is_empty() && !gathered.add(Source::Unfinished, body) {
                 return gathered;
             }
         }
@@ -258,7 +290,10 @@ impl Outbox {
             match piece.source {
                 Source::Unfinished => (self.unfinished, self.unfinished_is_private) = (Bytes::new(), false),
                 Source::Control => drop(self.control.remove(0)),
-                Source::Private => drop(self.take_private()),
+                Source::Private => {
+                    let rest = self.take_private().map(PrivateBytes::into_rest).unwrap_or_default();
+                    (self.unfinished_is_private, self.unfinished) = (!rest.is_empty(), rest);
+                }
                 Source::Ring(end) => self.next = end,
                 Source::Ending => drop(self.ending.as_mut().and_then(VecDeque::pop_front)),
             }
@@ -271,7 +306,7 @@ impl Outbox {
             Source::Control => self.control.remove(0),
             Source::Private => {
                 self.unfinished_is_private = true;
-                self.take_private().unwrap_or_default()
+                self.take_private().map(PrivateBytes::into_bytes).unwrap_or_default()
             }
             Source::Ring(end) => {
                 if let Some(cut) = ring.map(|ring| ring.cut(end, piece.bytes - written)) {
@@ -286,8 +321,8 @@ impl Outbox {
         self.unfinished.advance(written);
     }
 
-    fn take_private(&mut self) -> Option<Bytes> {
-        let taken = self.private.pop_front()?.bytes.into_bytes();
+    fn take_private(&mut self) -> Option<PrivateBytes> {
+        let taken = self.private.pop_front()?.bytes;
         self.private_bytes -= taken.len();
         if self.private.is_empty() {
             self.private.shrink_to(4);
@@ -412,7 +447,7 @@ mod tests {
             outbox.greet(b"hello ".to_vec());
             outbox.flush(&mut stream, Some(&ring), ME);
             push(&mut ring, OTHER, "[r0]");
-            outbox.private(ring.end(), Bytes::from_static(b"(p1)"));
+            outbox.private_framed(ring.end(), b"(p".to_vec(), Bytes::from_static(b"1)"));
             outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(p2)"));
             outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(p3)"));
             push(&mut ring, ME, "[own]");

@@ -4,10 +4,10 @@
 //! denial `2 0 varstring reason`, query `3`. What the author has written comes back to it when it is saved: that copy is its acknowledgement.
 //! Awareness is passed on unread; the room knows the clocks.
 
-use crate::{Dialect, Farewell, Frame, Session};
+use crate::{Dialect, Farewell, Frame, NO_BODY, Session};
 use bytes::Bytes;
 use document::MessageLimits;
-use document::lib0::{ReadError, Reader, write_var_bytes};
+use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
 use document::wire::Invalid;
 use room::{Closing, Denied, Event, Input, MemberId, StateVector, Update};
 
@@ -40,19 +40,23 @@ impl Dialect for YWebsocket {
         "y-websocket"
     }
 
-    fn encode(&self, event: &Event) -> Option<Vec<u8>> {
-        match event {
-            Event::StateVector(bytes) => Some(message(&[SYNC, STEP_1], bytes)),
-            Event::Missing(bytes) => Some(message(&[SYNC, STEP_2], bytes)),
+    fn write<'a>(&self, event: &'a Event, out: &mut Vec<u8>) -> Option<&'a Bytes> {
+        let (kind, body): (&[u8], _) = match event {
+            Event::StateVector(bytes) => (&[SYNC, STEP_1], bytes),
+            Event::Missing(bytes) => (&[SYNC, STEP_2], bytes),
             // Only a step 2 makes the provider say that it is synced, and that is to mean all of it.
-            Event::Base(bytes) | Event::Update(bytes) => Some(message(&[SYNC, UPDATE], bytes)),
-            Event::Saved { update } => {
-                update.as_ref().filter(|_| self.echo).map(|bytes| message(&[SYNC, UPDATE], bytes))
+            Event::Base(bytes) | Event::Update(bytes) => (&[SYNC, UPDATE], bytes),
+            Event::Saved { update } => (&[SYNC, UPDATE], update.as_ref().filter(|_| self.echo)?),
+            Event::Durable(_) => return None,
+            Event::Awareness(bytes) => (&[AWARENESS], bytes),
+            Event::Denied(Denied::ReadOnly) => {
+                out.extend(denied("read-only"));
+                return Some(&NO_BODY);
             }
-            Event::Durable(_) => None,
-            Event::Awareness(bytes) => Some(message(&[AWARENESS], bytes)),
-            Event::Denied(Denied::ReadOnly) => Some(denied("read-only")),
-        }
+        };
+        out.extend_from_slice(kind);
+        write_var_uint(out, body.len() as u64);
+        Some(body)
     }
 
     fn farewell(&self, closing: &Closing) -> Farewell {

@@ -85,6 +85,31 @@ pub fn append_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// Longest header of a server's frame.
+const HEADER_BYTES_MAX: usize = 10;
+
+/// Appends a frame whose payload is what `write` appends, and behind that the bytes that it returns. Those are not appended: who is
+/// to send them may have them without a copy. `None`: there is no frame, and `out` is as it was.
+pub fn begin_frame<'a>(
+    opcode: Opcode,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Option<&'a Bytes>,
+) -> Option<&'a Bytes> {
+    let start = out.len();
+    // The header's length is known when the payload's is.
+    out.extend_from_slice(&[0; HEADER_BYTES_MAX]);
+    let Some(body) = write(out) else {
+        out.truncate(start);
+        return None;
+    };
+    let head_len = out.len() - start - HEADER_BYTES_MAX;
+    let (header, header_len) = frame_header(opcode, head_len + body.len());
+    out[start..start + header_len].copy_from_slice(&header[..header_len]);
+    out.copy_within(start + HEADER_BYTES_MAX.., start + header_len);
+    out.truncate(start + header_len + head_len);
+    Some(body)
+}
+
 /// A close frame: `u16 code, reason` in network byte order. The reason is cut at a character boundary to 123 bytes, because a
 /// longer control frame would itself be a protocol error.
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
@@ -140,6 +165,25 @@ mod tests {
             assert_eq!(&frame[..], *expected);
         }
         assert_eq!(ping_frame(&[7; 200]).len(), 2 + CONTROL_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_frame_in_two_parts_is_the_frame_in_one() {
+        for (head_len, body_len) in [(0, 0), (3, 0), (0, 5), (3, 122), (3, 123), (200, 1), (4, 70_000), (70_000, 4)] {
+            let (head, body) = (vec![7; head_len], Bytes::from(vec![9; body_len]));
+            let mut out = b"before".to_vec();
+            let rest = begin_frame(Opcode::Binary, &mut out, |out| {
+                out.extend_from_slice(&head);
+                Some(&body)
+            });
+            assert_eq!(rest, Some(&body));
+            out.extend_from_slice(&body);
+            let whole = encode_frame(Opcode::Binary, &[head, body.to_vec()].concat());
+            assert_eq!(out, [b"before", &whole[..]].concat(), "{head_len} and {body_len}");
+        }
+        let mut out = b"before".to_vec();
+        assert_eq!(begin_frame(Opcode::Binary, &mut out, |_| None), None);
+        assert_eq!(out, b"before");
     }
 
     #[test]

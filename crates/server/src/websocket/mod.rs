@@ -8,5 +8,5 @@ mod mask;
 mod message;
 
 pub use decoder::Decoder;
-pub use frame::{Opcode, append_frame, close_frame, encode_frame, frame_header, ping_frame, pong_frame};
+pub use frame::{Opcode, append_frame, begin_frame, close_frame, encode_frame, frame_header, ping_frame, pong_frame};
 pub use message::{DecodeError, Message};

@@ -22,7 +22,7 @@ async fn snapshots_under_load_change_nothing_and_keep_who_wrote_what() {
     let embedded = store_with(&disk, options);
     let store = Arc::new(Spy::on(embedded.clone()));
     let mut config = config();
-    config.store.compact_bytes_min = 1 << 10;
+    config.store.compact_bytes_min = 100;
     let server = Running::start_with(config, store.clone(), Arc::new(ByQuery)).await;
     let mut ann = Provider::enter(server.address, "/r?user=ann", 1).await;
     let mut ben = Provider::enter(server.address, "/r?user=ben", 2).await;

@@ -57,7 +57,7 @@ async fn power_goes(durability: Durability, seed: u64) {
     let mut config = config();
     config.durability = durability;
     // Some snapshots are made on the way.
-    config.store.compact_bytes_min = 2_000;
+    config.store.compact_bytes_min = 30;
     let server = Running::start(config, store_on(&disk)).await;
     disk.stop_after(rng.u64(20..600));
     let shown = busy_day(&server).await;

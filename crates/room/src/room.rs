@@ -19,6 +19,10 @@ const SENDERS_KEPT: usize = 32;
 const MEMORY_PER_SNAPSHOT_BYTE: usize = 4;
 /// A document smaller than this is not worth compacting.
 const COMPACT_BYTES_MIN: usize = 1 << 20;
+/// Smaller answers are made as quickly as they are found.
+const ANSWER_BYTES_MIN: usize = 512;
+/// A list of this length belongs to a quiet room, which shall cost next to nothing.
+const UNACKNOWLEDGED_FEW: usize = 8;
 /// Answers remembered between two changes: for who has nothing, for who has everything, for who was here a moment ago.
 const ANSWERS_MAX: usize = 4;
 /// Length of the window in which malformed messages are counted.
@@ -219,6 +223,9 @@ impl Room {
             return answer.clone();
         }
         let missing = Bytes::from(self.document.diff(known, self.keep_deleted));
+        if missing.len() < ANSWER_BYTES_MIN {
+            return missing;
+        }
         if self.answers.len() == ANSWERS_MAX {
             self.answers.remove(0);
         }
@@ -307,6 +314,9 @@ impl Room {
                 effects.push(Effect::Send(saved.member, saved.event));
             }
         }
+        if self.unacknowledged.is_empty() && self.unacknowledged.capacity() <= UNACKNOWLEDGED_FEW {
+            self.unacknowledged = VecDeque::new();
+        }
     }
 
     fn hear(&mut self, id: MemberId, bytes: &[u8], now_ms: u64, effects: &mut Effects) {
@@ -379,6 +389,10 @@ fn number(senders: &mut Vec<Sender>, author: &Author, member: Option<MemberId>) 
     let recent = senders.len().saturating_sub(SENDERS_KEPT);
     let known = senders[recent..].iter().rposition(|known| known.member == member && known.author == *author);
     known.map(|place| recent + place).unwrap_or_else(|| {
+        if senders.is_empty() {
+            // In most rooms one writes.
+            senders.reserve_exact(1);
+        }
         senders.push(Sender { author: author.clone(), member });
         senders.len() - 1
     }) as u32

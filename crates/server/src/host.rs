@@ -106,9 +106,11 @@ struct OpenedRoom {
 struct Voice {
     dialect: &'static dyn Dialect,
     ring: Ring,
-    /// The last answers and their frames, one of each kind: many who join at once are sent the same.
-    answers: [Option<(Event, Bytes)>; 3],
+    /// The last answers that had to be encoded and their frames, one of each kind: many who join at once are sent the same.
+    answers: Option<Box<Answers>>,
 }
+
+type Answers = [Option<(Event, Bytes)>; 3];
 
 /// One offer of what the rings have to all members, in parts so that others are served in between.
 struct Pass {
@@ -202,11 +204,7 @@ impl Open {
         }
         let known = self.voices.iter().position(|voice| voice.dialect.name() == socket.dialect.name());
         let voice = known.unwrap_or_else(|| {
-            self.voices.push(Voice {
-                dialect: socket.dialect,
-                ring: Ring::new(ring_bytes_max),
-                answers: [const { None }; 3],
-            });
+            self.voices.push(Voice { dialect: socket.dialect, ring: Ring::new(ring_bytes_max), answers: None });
             self.voices.len() - 1
         });
         (socket.voice, socket.place) = (voice as u8, self.members.len() as u32);
@@ -310,6 +308,14 @@ impl Open {
         self.bell_is_set && (self.opened.durable.offset() > self.room.durable_offset() || self.has_failed())
     }
 
+    /// Drops what is only kept to be faster.
+    pub(crate) fn rest(&mut self) {
+        self.asked.shrink_to_fit();
+        self.held.shrink_to_fit();
+        self.deferred.shrink_to_fit();
+        self.voices.iter_mut().for_each(|voice| voice.answers = None);
+    }
+
     pub(crate) fn bell_has_rung(&mut self) {
         self.bell_is_set = false;
     }
@@ -393,7 +399,7 @@ impl Open {
             );
         }
         for Voice { dialect, ring, answers } in &mut self.voices {
-            *answers = [const { None }; 3];
+            *answers = None;
             ring.push(except, |out| {
                 if let Some(body) = begin_frame(Opcode::Binary, out, |out| dialect.write(event, out)) {
                     out.extend_from_slice(body);
@@ -480,7 +486,7 @@ impl Voice {
     fn send(&mut self, socket: &mut Socket, event: &Event) {
         let before = self.ring.end();
         let place = place_of(event);
-        let known = place.and_then(|place| self.answers[place].as_ref());
+        let known = place.and_then(|place| self.answers.as_ref()?[place].as_ref());
         if let Some((_, frame)) = known.filter(|(known, _)| same_bytes(known, event)) {
             return socket.outbox.private(before, frame.clone());
         }
@@ -500,7 +506,7 @@ impl Voice {
         head.extend_from_slice(body);
         let frame = Bytes::from(head);
         if let Some(place) = place_of(event) {
-            self.answers[place] = Some((event.clone(), frame.clone()));
+            self.answers.get_or_insert_default()[place] = Some((event.clone(), frame.clone()));
         }
         socket.outbox.private(before, frame);
     }

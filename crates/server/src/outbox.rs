@@ -35,7 +35,7 @@ pub(crate) struct Outbox {
     private: VecDeque<Private>,
     private_bytes: usize,
     /// The last frames. Once set, the ring is not drained any more.
-    ending: Option<VecDeque<Bytes>>,
+    ending: Option<Vec<Bytes>>,
     taken_bytes: u64,
     said: u64,
 }
@@ -295,7 +295,7 @@ impl Outbox {
                     (self.unfinished_is_private, self.unfinished) = (!rest.is_empty(), rest);
                 }
                 Source::Ring(end) => self.next = end,
-                Source::Ending => drop(self.ending.as_mut().and_then(VecDeque::pop_front)),
+                Source::Ending => drop(self.take_last()),
             }
         }
     }
@@ -315,19 +315,30 @@ impl Outbox {
                 }
                 return;
             }
-            Source::Ending => self.ending.as_mut().and_then(VecDeque::pop_front).unwrap_or_default(),
+            Source::Ending => self.take_last().unwrap_or_default(),
         };
         self.unfinished = whole;
         self.unfinished.advance(written);
+    }
+
+    fn take_last(&mut self) -> Option<Bytes> {
+        let ending = self.ending.as_mut().filter(|ending| !ending.is_empty())?;
+        Some(ending.remove(0))
     }
 
     fn take_private(&mut self) -> Option<PrivateBytes> {
         let taken = self.private.pop_front()?.bytes;
         self.private_bytes -= taken.len();
         if self.private.is_empty() {
-            self.private.shrink_to(4);
+            // Few sockets have something of their own to take for long, and the next one uses this memory.
+            self.private = VecDeque::new();
         }
         Some(taken)
+    }
+
+    /// Gives back memory that nothing uses now.
+    pub(crate) fn rest(&mut self) {
+        self.control.shrink_to_fit();
     }
 
     /// The position in the ring that this socket still needs; `u64::MAX`: none.
@@ -376,7 +387,7 @@ impl Outbox {
 
     /// All has been said.
     pub(crate) fn is_finished(&self) -> bool {
-        self.failed || self.ending.as_ref().is_some_and(VecDeque::is_empty) && self.unfinished.is_empty()
+        self.failed || self.ending.as_ref().is_some_and(Vec::is_empty) && self.unfinished.is_empty()
     }
 
     /// Bytes that the kernel took so far: who takes none is too slow.

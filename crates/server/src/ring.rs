@@ -47,7 +47,8 @@ pub(crate) struct Run<'a> {
 
 impl Ring {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { chunks: VecDeque::new(), next: 0, bytes: 0, bytes_max }
+        // A quiet room has one chunk.
+        Self { chunks: VecDeque::with_capacity(1), next: 0, bytes: 0, bytes_max }
     }
 
     /// Adds the frame that `write` appends to the bytes it is given. One larger than the bound stays alone until it is taken or followed.
@@ -78,6 +79,9 @@ impl Ring {
     pub(crate) fn trim(&mut self, position: u64) {
         while self.chunks.len() > 1 && self.chunks.front().is_some_and(|oldest| oldest.end() <= position) {
             self.drop_oldest();
+        }
+        if self.chunks.len() == 1 {
+            self.chunks.shrink_to(1);
         }
         if let Some(last) = self.chunks.back_mut().filter(|last| last.end() <= position) {
             // Its memory serves the next frames; but a quiet room shall cost next to nothing.

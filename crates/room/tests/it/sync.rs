@@ -161,11 +161,17 @@ fn vector_p_across_a_restart() {
     check(&script("compact\ncompact\nrestart\nrestart"));
 }
 
+/// 600 letters of client 6: answers with less in them are made anew each time.
+fn write_much(stage: &mut Stage) {
+    stage.run(&format!("A writes 01 01 06 00 04 01 01 74 d8 04 {}00", "61 ".repeat(600)));
+}
+
 #[test]
 fn joiners_before_the_next_change_share_one_answer() {
     let mut stage = Stage::new(Limits::default());
     stage.run("A joins");
     stage.run("B joins");
+    write_much(&mut stage);
     let mut answer = |line: &str, who: u64| -> Bytes {
         if !line.is_empty() {
             stage.run(line);
@@ -193,6 +199,7 @@ fn pieces_are_shared_and_remembered_until_the_next_tick() {
     for line in ["A joins", "A writes A1", "compact", "restart", "A joins", "B joins", "A writes X2"] {
         stage.run(line);
     }
+    write_much(&mut stage);
     let pieces = |stage: &mut Stage, who: u64| -> Vec<Bytes> {
         let mut effects = Vec::new();
         stage.room.handle(Input::Sync(MemberId(who), StateVector::default()), stage.now_ms, &mut effects);

@@ -80,7 +80,8 @@ impl Worker {
         };
         let connections_max = self.shared.config.limits.room_connections_max as usize;
         let Some(host) = find(&mut self.rooms, id) else { return };
-        self.sockets[slot].room = id;
+        // The room's own name serves all its sockets.
+        (self.sockets[slot].room, self.sockets[slot].key) = (id, host.key.clone());
         match &mut host.stage {
             host::Stage::Loading(waiting) if waiting.len() < connections_max => waiting.push(slot),
             host::Stage::Open(open) if open.members.len() < connections_max => self.admit(slot),
@@ -255,6 +256,7 @@ impl Worker {
             return;
         }
         open.ticked = now;
+        open.rest();
         let id = *id;
         let compact = open.is_quiet() && open.wants_compaction(self.shared.config.store.compact_bytes_min, true);
         if open.room.wants_ticks() {

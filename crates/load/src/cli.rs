@@ -171,6 +171,7 @@ const WORKLOADS: &[Workload] = &[
             ("rate", "Updates a second in all", "2000"),
             ("text-bytes", "Text in each update", "1024"),
             ("pause-s", "How long they do not read", "30"),
+            ("grows", "1: the document grows by what is written; 0: values are set anew", "0"),
         ],
         times_s: Times { warm_up: Some("1"), measure: None },
         run: |run, matches| {
@@ -181,6 +182,7 @@ const WORKLOADS: &[Workload] = &[
                 rate: number("rate") as f64,
                 text_bytes: number("text-bytes").max(1),
                 pause_s: number("pause-s") as f64,
+                grows: number("grows") > 0,
             }
             .run(run)
         },

@@ -86,6 +86,21 @@ impl Author {
         self.insert(left, None, text, update);
     }
 
+    /// The same, and what this author wrote last, which had `last` characters, is deleted in the same update: a value that is set anew.
+    pub(crate) fn replace(&mut self, last: u64, text: &[u8], update: &mut Vec<u8>) {
+        let from = self.clock - last;
+        self.append(text, update);
+        if last > 0 {
+            // Instead of the empty delete set.
+            update.pop();
+            update.push(1);
+            var_uint(update, self.client);
+            update.push(1);
+            var_uint(update, from);
+            var_uint(update, last);
+        }
+    }
+
     /// An update that puts `text` (ASCII) between two characters, each named by its id; at the start of the text `t` if there are none.
     pub(crate) fn insert(
         &mut self,

@@ -1,5 +1,5 @@
 //! Somebody whose laptop sleeps: one reader stops reading while others write, then goes on. Called by the command line for `slow-reader`. What the server
-//! keeps for it meanwhile is seen in its memory; the document itself grows too, so compare with a run without slow readers.
+//! keeps for it meanwhile is seen in its memory; when the document grows too, compare with a run without slow readers.
 
 use crate::LoadError;
 use crate::fleet::Fleet;
@@ -18,6 +18,8 @@ pub(crate) struct SlowReader {
     pub(crate) rate: f64,
     pub(crate) text_bytes: usize,
     pub(crate) pause_s: f64,
+    /// The document grows by what is written; otherwise each writer sets a value of that size again and again.
+    pub(crate) grows: bool,
 }
 
 /// For the reader to have everything after it reads again.
@@ -95,7 +97,9 @@ impl SlowReader {
             while (sent as f64) < elapsed * self.rate {
                 let writer = (sent % authors.len() as u64) as usize;
                 let mut update = Vec::with_capacity(text.len() + 24);
-                authors[writer].append(&text, &mut update);
+                let author = &mut authors[writer];
+                let last = if self.grows { 0 } else { author.clock.min(text.len() as u64) };
+                author.replace(last, &text, &mut update);
                 fleet.send(writer, &sync(UPDATE, &update));
                 sent += 1;
             }

@@ -95,8 +95,8 @@ impl Snapshot {
         changes: impl IntoIterator<Item = &'a Change>,
         keep_deleted: bool,
     ) -> Result<Self, SnapshotError> {
-        let previous = previous.map(Self::decode).transpose()?.unwrap_or_default();
-        let mut attribution = previous.attribution.clone();
+        let mut previous = previous.map(Self::decode).transpose()?.unwrap_or_default();
+        let mut attribution = std::mem::take(&mut previous.attribution);
         let mut document = Document::new(RoomLimits::STORED);
         // What is released later counts as accepted when it came, so the document is told the number of the change, not that of the author.
         let mut sources: Vec<(Author, u64)> = Vec::new();

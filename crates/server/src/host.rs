@@ -18,10 +18,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use store::{Opened, RoomKey};
 
-/// A busy room is compacted when its log is so many times as large as its snapshot, and as what is not worth compacting: compaction reads every change
-/// again (0.3 us), which is a third of what accepting it costs, and a log of 4 MiB takes some 20 ms to replay.
+/// A busy room is compacted when its log is so many times as large as its snapshot, and as what is not worth compacting. That is put off longer where the
+/// changes are small: compaction reads each of them again (0.3 us), which is a third of what accepting it costs. Large ones are memory.
 const BUSY_SNAPSHOTS: u64 = 4;
-const BUSY_MINIMA: u64 = 64;
+const BUSY_MINIMA: u64 = 16;
+const BUSY_MINIMA_SMALL: u64 = 64;
+const SMALL_CHANGE_BYTES: u64 = 256;
 /// A flush pass looks at the time after so many members.
 const MEMBERS_PER_LOOK: usize = 16;
 /// Memory for so many effects is not worth keeping.
@@ -72,7 +74,9 @@ pub(crate) struct Open {
     published: bool,
     /// Members that have asked something, with the offset that has to be safe before the answer is out; then they ask on.
     asked: VecDeque<(u64, MemberId)>,
+    /// Of the log since the last snapshot.
     log_bytes: u64,
+    log_changes: u64,
     snapshot_bytes: u64,
     pub(crate) is_compacting: bool,
     /// Is in the worker's list of rooms with something to do.
@@ -167,6 +171,7 @@ impl Open {
     pub(crate) fn new(loaded: Loaded, strict: bool, bell: Waker, now: Instant) -> Self {
         let Loaded { opened, room } = loaded;
         let log_bytes = opened.changes.iter().map(|(_, change)| change.bytes.len() as u64).sum();
+        let log_changes = opened.changes.len() as u64;
         let snapshot_bytes = opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let unproven = Some(opened.durable.offset());
         let opened = OpenedRoom { epoch: opened.epoch, durable: opened.durable, written: opened.head, unproven };
@@ -181,6 +186,7 @@ impl Open {
             published: false,
             asked: VecDeque::new(),
             log_bytes,
+            log_changes,
             snapshot_bytes,
             is_compacting: false,
             is_dirty: false,
@@ -289,6 +295,7 @@ impl Open {
     /// Those changes are in the log.
     pub(crate) fn written(&mut self, changes: &[store::Change]) {
         self.opened.written += changes.len() as u64;
+        self.log_changes += changes.len() as u64;
         self.log_bytes += changes.iter().map(|change| change.bytes.len() as u64).sum::<u64>();
     }
 
@@ -458,11 +465,16 @@ impl Open {
     /// True when the log has outgrown the last snapshot: by far while the room is busy, by anything when it is quiet. So each byte is rewritten a few times
     /// in its life, and a room that is opened again has little to replay.
     pub(crate) fn wants_compaction(&mut self, compact_bytes_min: u64, quiet: bool) -> bool {
-        let (minima, snapshots) = if quiet { (1, 1) } else { (BUSY_MINIMA, BUSY_SNAPSHOTS) };
+        let small = self.log_bytes < SMALL_CHANGE_BYTES * self.log_changes;
+        let (minima, snapshots) = match (quiet, small) {
+            (true, _) => (1, 1),
+            (false, false) => (BUSY_MINIMA, BUSY_SNAPSHOTS),
+            (false, true) => (BUSY_MINIMA_SMALL, BUSY_SNAPSHOTS),
+        };
         let enough = (minima * compact_bytes_min).max(snapshots * self.snapshot_bytes);
         let due = !self.is_compacting && self.log_bytes > enough;
         if due {
-            (self.log_bytes, self.is_compacting) = (0, true);
+            (self.log_bytes, self.log_changes, self.is_compacting) = (0, 0, true);
         }
         due
     }

@@ -146,7 +146,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.connections_max", connections(|c| &mut c.limits.connections_max), "100000", "Connections of the whole server; further ones get 503."),
     Setting::new("limits.room_connections_max", connections(|c| &mut c.limits.room_connections_max), "10000", "Connections of one room; further ones get 503."),
     Setting::new("limits.bytes_per_s", size(|c| &mut c.limits.bytes_per_s, 64 * KIB, TIB), "64 MiB", "What is read from one connection in a second; a faster one is read more slowly."),
-    Setting::new("limits.ring_bytes_max", size(|c| &mut c.limits.ring_bytes_max, 4 * KIB, GIB), "4 MiB", "Of messages that one room keeps for members that are behind; who is further behind is caught up with one update."),
+    Setting::new("limits.ring_bytes_max", size(|c| &mut c.limits.ring_bytes_max, 4 * KIB, GIB), "1 MiB", "Of messages that one room keeps for members that are behind; who is further behind is caught up with one update."),
     Setting::new("limits.private_bytes_max", size(|c| &mut c.limits.private_bytes_max, 4 * KIB, GIB), "256 KiB", "Of answers to one connection that it has not taken; with more, the connection is not read."),
     Setting::new("store.segment_bytes_max", size(|c| &mut c.store.segment_bytes_max, 4 * KIB, 4 * GIB), "64 MiB", "Of one file of the log."),
     Setting::new("store.log_bytes_max", size(|c| &mut c.store.log_bytes_max, 64 * KIB, TIB), "1 GiB", "Of the whole log, above which rooms with little in it are compacted too."),

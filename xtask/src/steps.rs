@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in the order in which a mistake is cheapest to find, and the count of what passed.
 
-use crate::licences;
+use crate::{counts, licences};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -50,6 +50,8 @@ impl Report {
 pub(crate) fn everything(report: &mut Report) {
     without_clients(report);
     clients(report);
+    // After the release build, of which it uses nearly all.
+    report.add("counts", counts::check(false));
 }
 
 pub(crate) fn without_clients(report: &mut Report) {
@@ -91,7 +93,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-fn built_file(name: &str) -> String {
+/// What the release build has made.
+pub(crate) fn built_file(name: &str) -> String {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     target.join("release").join(name).display().to_string()
 }

@@ -247,6 +247,11 @@ fn subcommand(workload: &Workload) -> Command {
                 .conflicts_with("pid"),
         )
         .arg(
+            text("stop-signal", "SIGNAL", "What asks a server of --start to stop")
+                .default_value("TERM")
+                .value_parser(["TERM", "INT"]),
+        )
+        .arg(
             text("runs", "N", "How often; medians are told")
                 .default_value("1")
                 .value_parser(value_parser!(u32).range(1..)),
@@ -280,7 +285,9 @@ fn run_all(matches: &ArgMatches) -> Result<bool, LoadError> {
         Dialect::named(text("dialect").unwrap_or_default()),
         text("token").unwrap_or_default(),
     )?;
-    let server = text("start").map(|command| Server::start(command, target.address).map(RefCell::new)).transpose()?;
+    let stop_signal = text("stop-signal").unwrap_or("TERM");
+    let start = |command| Server::start(command, target.address, stop_signal).map(RefCell::new);
+    let server = text("start").map(start).transpose()?;
     // Workloads without them do not have the option.
     let seconds =
         |name: &str| matches.try_get_one::<f64>(name).ok().flatten().copied().unwrap_or_default().clamp(0.0, 1e6);

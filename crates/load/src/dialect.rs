@@ -46,6 +46,11 @@ impl Dialect {
         })
     }
 
+    /// How often somebody who has nothing to say must say something: hocuspocus closes who was silent for 60 s. Its provider renews its presence, as all do.
+    pub(crate) fn silence_max(self) -> Option<Duration> {
+        (self == Self::Hocuspocus).then_some(Duration::from_secs(15))
+    }
+
     /// Whether a message is the answer to the greeting, and a good one.
     pub(crate) fn is_welcome(message: &[u8]) -> Option<bool> {
         match message.strip_prefix(&[AUTH])?.first()? {

@@ -176,6 +176,15 @@ impl Fleet {
         }
     }
 
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.target.dialect
+    }
+
+    /// Whether this client is connected and reads.
+    pub(crate) fn is_awake(&self, who: usize) -> bool {
+        self.connections[who].state == State::Open && !self.connections[who].paused
+    }
+
     /// Opens the connection of this client once more.
     pub(crate) fn reopen(&mut self, who: usize) {
         self.end(who);

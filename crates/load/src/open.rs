@@ -23,17 +23,16 @@ pub(crate) fn run(run: &Run, bytes: u64, clients: usize) -> Result<Vec<Figure>, 
     let mut peers = Peers::default();
     let began = Instant::now();
     peers.add(&mut fleet, &room, Clocks::default())?;
-    peers.sync_all(&mut fleet)?;
+    let (first_early, _) = peers.have_all(&mut fleet, |_| &clocks[0])?;
     let first_ms = began.elapsed().as_secs_f64() * 1e3;
 
     let began = Instant::now();
     for _ in 0..clients {
         peers.add(&mut fleet, &room, Clocks::default())?;
     }
-    peers.sync_all(&mut fleet)?;
+    let (early, lost) = peers.have_all(&mut fleet, |_| &clocks[0])?;
     let all_ms = began.elapsed().as_secs_f64() * 1e3;
     let used = meter.read();
-    let lost = peers.all.iter().filter(|peer| !peer.clocks.covers(&clocks[0])).count();
     Ok(vec![
         figure("restart", "ms", Some(restart.as_secs_f64() * 1e3)),
         figure("first_open", "ms", Some(first_ms)),
@@ -44,6 +43,7 @@ pub(crate) fn run(run: &Run, bytes: u64, clients: usize) -> Result<Vec<Figure>, 
         figure("rss", "MB", run.rss_bytes().map(|bytes| bytes as f64 / 1e6)),
         figure("document", "bytes", Some(peers.all[0].step_2_bytes as f64)),
         figure("clients", "", Some(clients as f64)),
+        figure("synced_too_early", "", Some((first_early + early) as f64)),
         figure("lost", "", Some(lost as f64)),
     ])
 }

@@ -9,6 +9,9 @@ use crate::protocol::{
 use crate::run::Progress;
 use std::time::{Duration, Instant};
 
+/// Without anything new for so long, what has not come is lost.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// One client.
 #[derive(Debug, Default)]
 pub(crate) struct Peer {
@@ -37,6 +40,9 @@ pub(crate) struct Peers {
     pub(crate) announces: bool,
     /// Ended in this turn.
     pub(crate) ended: Vec<usize>,
+    /// When everybody has last said something for the sake of it, and how often.
+    pub(crate) spoken: Option<Instant>,
+    pub(crate) renewals: u64,
 }
 
 impl Peers {
@@ -78,6 +84,15 @@ impl Peers {
         for who in std::mem::take(&mut self.ended) {
             fleet.reopen(who);
         }
+        if let Some(silence) = fleet.dialect().silence_max()
+            && self.spoken.get_or_insert_with(Instant::now).elapsed() > silence
+        {
+            self.spoken = Some(Instant::now());
+            self.renewals += 1;
+            for who in (0..self.all.len()).filter(|&who| fleet.is_awake(who)).collect::<Vec<_>>() {
+                fleet.send(who, &announcement(who as u64 + 1, 1 + self.renewals));
+            }
+        }
         Ok(())
     }
 
@@ -86,13 +101,37 @@ impl Peers {
         let count = self.all.len();
         self.until(fleet, 120.0, "everybody's step 2", |peers| peers.synced == count)
     }
+
+    /// Turns until everybody has a whole document, which of them is told by the client's number. How many still lacked something at their step 2, and how
+    /// many do in the end: a server may answer before it has read what it has stored.
+    pub(crate) fn have_all<'a>(
+        &mut self,
+        fleet: &mut Fleet,
+        document: impl Fn(usize) -> &'a Clocks,
+    ) -> Result<(usize, usize), LoadError> {
+        self.sync_all(fleet)?;
+        let lacking = |peers: &Peers| {
+            let lacks = |(who, peer): &(usize, &Peer)| !peer.clocks.covers(document(*who));
+            peers.all.iter().enumerate().filter(lacks).count()
+        };
+        let early = lacking(self);
+        let (mut least, mut changed) = (early, Instant::now());
+        while least > 0 && changed.elapsed() < SETTLE {
+            self.turn(fleet, Duration::from_millis(20))?;
+            let now = lacking(self);
+            if now != least {
+                (least, changed) = (now, Instant::now());
+            }
+        }
+        Ok((early, least))
+    }
 }
 
 impl Handler for Peers {
     fn opened(&mut self, who: usize, out: &mut Outgoing<'_>) {
         out.message(&sync(crate::protocol::STEP_1, &self.all[who].clocks.state_vector()));
         if self.announces {
-            out.message(&announcement(who as u64 + 1));
+            out.message(&announcement(who as u64 + 1, 1 + self.renewals));
         }
     }
 
@@ -128,10 +167,10 @@ impl Handler for Peers {
 }
 
 /// The awareness message of a client whose user has not been named: what a provider sends when it has connected.
-fn announcement(client: u64) -> Vec<u8> {
+fn announcement(client: u64, clock: u64) -> Vec<u8> {
     let mut update = vec![1];
     var_uint(&mut update, client);
-    update.push(1);
+    var_uint(&mut update, clock);
     var_bytes(&mut update, b"{}");
     let mut message = vec![AWARENESS];
     var_bytes(&mut message, &update);

@@ -16,12 +16,14 @@ const STOP_WAIT: Duration = Duration::from_secs(40);
 pub(crate) struct Server {
     words: Vec<String>,
     address: SocketAddr,
+    /// What asks it to stop: some servers store at SIGINT and just end at SIGTERM.
+    stop_signal: String,
     child: Option<Child>,
 }
 
 impl Server {
     /// Starts it, and waits until it listens. Words are split at spaces; what has spaces in it goes into '…' or "…".
-    pub(crate) fn start(command: &str, address: SocketAddr) -> Result<Self, LoadError> {
+    pub(crate) fn start(command: &str, address: SocketAddr, stop_signal: &str) -> Result<Self, LoadError> {
         let words = split(command);
         if words.is_empty() {
             return Err(LoadError("--start is empty; give the server's command line".to_owned()));
@@ -29,7 +31,7 @@ impl Server {
         if TcpStream::connect(address).is_ok() {
             return Err(LoadError(format!("{address} is taken; stop what listens there, or leave --start away")));
         }
-        let mut server = Self { words, address, child: None };
+        let mut server = Self { words, address, stop_signal: stop_signal.to_owned(), child: None };
         server.begin()?;
         Ok(server)
     }
@@ -80,8 +82,8 @@ impl Server {
     /// Ends it as an operator does, and as a crash if that takes too long.
     pub(crate) fn stop(&mut self) {
         let Some(child) = &mut self.child else { return };
-        // The standard library sends no SIGTERM; the program that does is on every Unix.
-        let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+        // The standard library sends no signal but SIGKILL; the program that does is on every Unix.
+        let asked = Command::new("kill").arg(format!("-{}", self.stop_signal)).arg(child.id().to_string()).status();
         let began = Instant::now();
         while asked.as_ref().is_ok_and(|status| status.success()) && began.elapsed() < STOP_WAIT {
             if child.try_wait().is_ok_and(|status| status.is_some()) {

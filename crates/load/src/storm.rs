@@ -23,7 +23,8 @@ struct Outcome {
     restart_ms: f64,
     used: Used,
     rss_bytes: Option<u64>,
-    /// Clients that lack something in the end.
+    /// Clients that lacked something at their step 2, and that do in the end.
+    early: usize,
     lost: usize,
     step_2_bytes: Vec<usize>,
 }
@@ -52,6 +53,7 @@ impl Storm {
             figure("document", "bytes", Some(document)),
             figure("connections", "", Some((self.rooms * self.clients) as f64)),
             figure("sent_it_again", "", Some(repeated as f64)),
+            figure("synced_too_early", "", Some((with.early + without.early) as f64)),
             figure("lost", "", Some((with.lost + without.lost) as f64)),
         ]);
         Ok(figures)
@@ -71,14 +73,14 @@ impl Storm {
                 peers.add(&mut fleet, name, if has { document.clone() } else { Clocks::default() })?;
             }
         }
-        peers.sync_all(&mut fleet)?;
+        let (early, lost) = peers.have_all(&mut fleet, |who| &documents[who % documents.len()])?;
         let used = meter.read();
-        let lacks = |(who, peer): &(usize, &crate::peers::Peer)| !peer.clocks.covers(&documents[who % documents.len()]);
         Ok(Outcome {
             restart_ms: restart.as_secs_f64() * 1e3,
             used,
             rss_bytes: run.rss_bytes(),
-            lost: peers.all.iter().enumerate().filter(lacks).count(),
+            early,
+            lost,
             step_2_bytes: peers.all.iter().map(|peer| peer.step_2_bytes).collect(),
         })
     }

@@ -4,7 +4,7 @@
 use crate::LoadError;
 use crate::fleet::Fleet;
 use crate::peers::Peers;
-use crate::protocol::{Clocks, UPDATE, sync};
+use crate::protocol::{Clocks, UPDATE, ranges, sync};
 use crate::report::{Figure, figure};
 use crate::run::{Progress, Run};
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Trace {
     /// Messages, ready to be sent.
     messages: Vec<Vec<u8>>,
+    /// Client and clock that somebody has who has this update; None for one that only deletes.
+    ends: Vec<Option<(u64, u64)>>,
     /// What a client has that has all of it.
     clocks: Clocks,
     /// Updates that the writer sends before the reader has them.
@@ -36,8 +38,9 @@ impl Trace {
                 return Err(LoadError(format!("{path}: update {place} cannot be read, or comes before what it needs")));
             }
         }
+        let ends = updates.iter().map(|update| end_of(update)).collect();
         let messages = updates.into_iter().map(|update| sync(UPDATE, update)).collect();
-        Ok(Self { messages, clocks, in_flight: in_flight.max(1) })
+        Ok(Self { messages, ends, clocks, in_flight: in_flight.max(1) })
     }
 
     pub(crate) fn run(&self, run: &Run) -> Result<Vec<Figure>, LoadError> {
@@ -50,16 +53,20 @@ impl Trace {
 
         let total = self.messages.len();
         let (meter, began) = (run.meter(), Instant::now());
-        let (mut sent, mut merged, mut read_s, mut acknowledged_s) = (0, 0, None, None);
+        let (mut sent, mut merged, mut covered, mut read_s, mut acknowledged_s) = (0, 0, 0, None, None);
         let (mut seen, mut changed) = ((0, 0), began);
         let mut progress = Progress::new();
         loop {
             let quiet = changed.elapsed() > SETTLE;
+            let messages = peers.all[reader].updates as usize;
+            // Merged updates are fewer messages: clocks tell more, but nothing of deletions.
+            self.cover(&peers.all[reader].clocks, sent, &mut covered);
+            merged = merged.max(covered.saturating_sub(messages));
             if quiet && sent < total {
-                // Merged updates are fewer messages: when nothing more comes, nothing is in flight.
-                (merged, changed) = (sent.saturating_sub(peers.all[reader].updates as usize), Instant::now());
+                // When nothing more comes, nothing is in flight.
+                (merged, changed) = (sent.saturating_sub(messages), Instant::now());
             }
-            let received = peers.all[reader].updates as usize + merged;
+            let received = messages + merged;
             while sent < total && sent < received + self.in_flight {
                 fleet.send(writer, &self.messages[sent]);
                 sent += 1;
@@ -70,12 +77,15 @@ impl Trace {
                 (seen, changed) = (now, Instant::now());
             }
             if read_s.is_none() && self.is_read(&peers, reader, sent, quiet) {
-                read_s = Some(began.elapsed().as_secs_f64());
+                // Merged, it is known only when nothing more comes; then it came before the wait.
+                let at = if quiet { changed } else { Instant::now() };
+                read_s = Some((at - began).as_secs_f64());
             }
             if acknowledged_s.is_none() && now.1 as usize >= total {
                 acknowledged_s = Some(began.elapsed().as_secs_f64());
             }
-            if (read_s.is_some() && acknowledged_s.is_some()) || (sent == total && changed.elapsed() > SETTLE) {
+            if (read_s.is_some() && acknowledged_s.is_some()) || (sent == total && quiet && changed.elapsed() > SETTLE)
+            {
                 break;
             }
             progress.tell(|| format!("replaying: {sent} of {total} sent, {} read, {} acknowledged", now.0, now.1));
@@ -107,10 +117,29 @@ impl Trace {
         Ok(figures)
     }
 
+    /// Moves `covered` on behind the last update of those sent that these clocks have.
+    fn cover(&self, clocks: &Clocks, sent: usize, covered: &mut usize) {
+        let mut place = *covered;
+        while place < sent {
+            match self.ends[place] {
+                Some((client, end)) if clocks.get(client) < end => return,
+                Some(_) => *covered = place + 1,
+                None => {}
+            }
+            place += 1;
+        }
+    }
+
     fn is_read(&self, peers: &Peers, reader: usize, sent: usize, quiet: bool) -> bool {
         let reader = &peers.all[reader];
         sent == self.messages.len() && (reader.updates as usize >= sent || quiet) && reader.clocks.covers(&self.clocks)
     }
+}
+
+fn end_of(update: &[u8]) -> Option<(u64, u64)> {
+    let mut end = None;
+    ranges(update, |client, clock, length| end = Some((client, clock + length)));
+    end
 }
 
 fn updates_of(bytes: &[u8]) -> Option<Vec<&[u8]>> {
@@ -138,5 +167,18 @@ mod tests {
         assert_eq!(updates_of(&file), Some(vec![&[9][..], &[8, 7]]));
         assert_eq!(updates_of(&file[..14]), None);
         assert_eq!(updates_of(&[&file[..], &[1]].concat()), None);
+    }
+
+    #[test]
+    fn clocks_tell_which_updates_a_reader_has() {
+        let ends = vec![Some((1, 3)), None, Some((1, 5)), None, Some((2, 4)), Some((1, 6))];
+        let trace = Trace { messages: Vec::new(), ends, clocks: Clocks::default(), in_flight: 1 };
+        let mut clocks = Clocks::default();
+        let mut covered = 0;
+        for (client, clock, length, expected) in [(1, 0, 2, 0), (1, 2, 3, 3), (1, 5, 1, 3), (2, 0, 4, 5)] {
+            clocks.cover(client, clock, length);
+            trace.cover(&clocks, 5, &mut covered);
+            assert_eq!(covered, expected, "{client} {clock}");
+        }
     }
 }

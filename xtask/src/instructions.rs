@@ -178,11 +178,11 @@ fn ungrouped(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    type Phase<'a> = (&'a str, u64, &'a [(&'a str, u64)]);
+    type Written<'a> = (&'a str, u64, &'a [(&'a str, u64)]);
 
-    fn count_of(phases: &[Phase<'_>]) -> Count {
+    fn count_of(phases: &[Written<'_>]) -> Count {
         let functions = |list: &[(&str, u64)]| list.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
-        let phase = |&(name, total, list): &(&str, u64, &[(&str, u64)])| Phase {
+        let phase = |&(name, total, list): &Written<'_>| Phase {
             name: name.to_owned(),
             units: 20,
             unit: "keystroke".to_owned(),

@@ -82,7 +82,8 @@ fn clients(report: &mut Report) {
     if built.failed + installed.failed > 0 {
         return;
     }
-    let (store, server) = (built_file("examples/stdio"), built_file("concord"));
+    let (store, echo, server) = (built_file("examples/stdio"), built_file("examples/echo"), built_file("concord"));
+    report.add("websocket codec", node_step(&["codec.mjs", &echo]));
     report.add("documents against yjs", node_step(&["documents.mjs", &store]));
     report.add("editing traces", node_step(&["traces.mjs", &store]));
     report.add("conformance", node_step(&["run.mjs", &server]));

@@ -168,7 +168,7 @@ impl Relay {
             return Some(0);
         }
         let Some(request) = parse(&self.buffer[..end]).ok()? else { return Some(0) };
-        member.stream.write_all(&accept_response(&request, None)).ok()?;
+        member.stream.write_all(&accept_response(&request, None, None)).ok()?;
         let room = *self.names.entry(request.path().to_owned()).or_insert_with(|| {
             self.rooms.push(Room::default());
             self.rooms.len() - 1

@@ -6,7 +6,7 @@
 use crate::ring::Ring;
 use crate::slots::{Named, RoomId, slot_of};
 use crate::socket::Socket;
-use crate::websocket::{Opcode, begin_frame};
+use crate::websocket::{Deflater, Opcode, append_compressed_frame, begin_frame, encode_compressed_frame};
 use crate::workers::Shared;
 use bytes::Bytes;
 use dialect::Dialect;
@@ -106,9 +106,12 @@ struct OpenedRoom {
     unproven: Option<u64>,
 }
 
-/// How the room speaks to the members of one dialect.
+/// How the room speaks to the members of one dialect, with or without compression.
 struct Voice {
     dialect: &'static dyn Dialect,
+    /// Its members understand compressed frames.
+    deflate: bool,
+    members: u32,
     ring: Ring,
     /// The last answers that had to be encoded and their frames, one of each kind: many who join at once are sent the same.
     answers: Option<Box<Answers>>,
@@ -205,14 +208,21 @@ impl Open {
     /// Adds a socket to those that are told what the room publishes.
     pub(crate) fn seat(&mut self, slot: usize, socket: &mut Socket, ring_bytes_max: usize) {
         if self.voices.is_empty() {
-            // Most rooms speak one dialect.
+            // Most rooms speak one dialect, to browsers, which all negotiate the same.
             self.voices.reserve_exact(1);
         }
-        let known = self.voices.iter().position(|voice| voice.dialect.name() == socket.dialect.name());
+        let known = self.voices.iter().position(|voice| voice.speaks_to(socket));
         let voice = known.unwrap_or_else(|| {
-            self.voices.push(Voice { dialect: socket.dialect, ring: Ring::new(ring_bytes_max), answers: None });
+            self.voices.push(Voice {
+                dialect: socket.dialect,
+                deflate: socket.deflate,
+                members: 0,
+                ring: Ring::new(ring_bytes_max),
+                answers: None,
+            });
             self.voices.len() - 1
         });
+        self.voices[voice].members += 1;
         (socket.voice, socket.place) = (voice as u8, self.members.len() as u32);
         self.members.push(slot as u32);
         self.vacant_since = None;
@@ -225,6 +235,9 @@ impl Open {
             return;
         }
         self.members.swap_remove(place);
+        if let Some(voice) = sockets.get(slot).and_then(|socket| self.voices.get_mut(socket.voice as usize)) {
+            voice.members -= 1;
+        }
         if let Some(moved) = self.members.get(place).and_then(|&moved| sockets.get_mut(moved as usize)) {
             moved.place = place as u32;
         }
@@ -329,10 +342,16 @@ impl Open {
 
     /// Carries out the effects in order; content that is not safe enough yet is held back, and everything behind it that shows content.
     /// Sockets that were told something get into `told`, those whose answers are out into `answered`.
-    pub(crate) fn perform(&mut self, sockets: &mut Slab<Socket>, told: &mut Vec<usize>, answered: &mut Vec<usize>) {
+    pub(crate) fn perform(
+        &mut self,
+        sockets: &mut Slab<Socket>,
+        deflater: &mut Deflater,
+        told: &mut Vec<usize>,
+        answered: &mut Vec<usize>,
+    ) {
         let safe = self.safe();
         while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
-            self.carry_out(effect, sockets, told);
+            self.carry_out(effect, sockets, deflater, told);
         }
         let needs = self.room.head();
         let mut effects = std::mem::take(&mut self.effects);
@@ -341,7 +360,7 @@ impl Open {
             if needs > safe && has_to_wait(&effect) {
                 self.held.push_back((needs, effect));
             } else {
-                self.carry_out(effect, sockets, told);
+                self.carry_out(effect, sockets, deflater, told);
             }
         }
         // Given back for its memory: the next turn needs as much. But a quiet room shall cost next to nothing.
@@ -363,14 +382,20 @@ impl Open {
         if self.strict { self.opened.durable.offset() } else { self.opened.written }
     }
 
-    fn carry_out(&mut self, effect: Effect, sockets: &mut Slab<Socket>, told: &mut Vec<usize>) {
+    fn carry_out(
+        &mut self,
+        effect: Effect,
+        sockets: &mut Slab<Socket>,
+        deflater: &mut Deflater,
+        told: &mut Vec<usize>,
+    ) {
         match effect {
             Effect::Append(_) => {}
-            Effect::Publish { except, event } => self.publish(except, &event, sockets),
+            Effect::Publish { except, event } => self.publish(except, &event, sockets, deflater),
             Effect::Send(member, event) => {
                 let Some(socket) = member_of(sockets, member) else { return };
                 if let Some(voice) = self.voices.get_mut(socket.voice as usize) {
-                    voice.send(socket, &event);
+                    voice.send(socket, &event, deflater);
                     told.push(slot_of(member));
                 }
             }
@@ -389,7 +414,13 @@ impl Open {
         }
     }
 
-    fn publish(&mut self, except: Option<MemberId>, event: &Event, sockets: &mut Slab<Socket>) {
+    fn publish(
+        &mut self,
+        except: Option<MemberId>,
+        event: &Event,
+        sockets: &mut Slab<Socket>,
+        deflater: &mut Deflater,
+    ) {
         self.published = true;
         if tracing::enabled!(tracing::Level::DEBUG)
             && let Event::Update(bytes) = event
@@ -405,8 +436,13 @@ impl Open {
                 updateSize = size
             );
         }
-        for Voice { dialect, ring, answers } in &mut self.voices {
-            *answers = None;
+        for voice in &mut self.voices {
+            voice.answers = None;
+            if let Some(compressed) = voice.compressed(event, deflater) {
+                voice.ring.push(except, |out| append_compressed_frame(Opcode::Binary, compressed, out));
+                continue;
+            }
+            let Voice { dialect, ring, .. } = voice;
             ring.push(except, |out| {
                 if let Some(body) = begin_frame(Opcode::Binary, out, |out| dialect.write(event, out)) {
                     out.extend_from_slice(body);
@@ -495,7 +531,19 @@ impl Open {
 }
 
 impl Voice {
-    fn send(&mut self, socket: &mut Socket, event: &Event) {
+    fn speaks_to(&self, socket: &Socket) -> bool {
+        self.dialect.name() == socket.dialect.name() && self.deflate == socket.deflate
+    }
+
+    /// The payload in fewer bytes, if it has members, they understand it, and it is worth it.
+    fn compressed<'a>(&self, event: &Event, deflater: &'a mut Deflater) -> Option<&'a [u8]> {
+        if !self.deflate || self.members == 0 || !deflater.is_worth(event.bytes()) {
+            return None;
+        }
+        deflater.deflate(&self.dialect.encode(event)?)
+    }
+
+    fn send(&mut self, socket: &mut Socket, event: &Event, deflater: &mut Deflater) {
         let before = self.ring.end();
         let place = place_of(event);
         let known = place.and_then(|place| self.answers.as_ref()?[place].as_ref());
@@ -510,13 +558,18 @@ impl Voice {
             });
         }
         let mut head = Vec::new();
-        let Some(body) = begin_frame(Opcode::Binary, &mut head, |out| self.dialect.write(event, out)) else { return };
-        if head.len() <= SMALL_BYTES {
-            // What the event has is what is sent.
-            return socket.outbox.private_framed(before, head, body.clone());
-        }
-        head.extend_from_slice(body);
-        let frame = Bytes::from(head);
+        let frame = if let Some(compressed) = self.compressed(event, deflater) {
+            encode_compressed_frame(Opcode::Binary, compressed)
+        } else {
+            let body = begin_frame(Opcode::Binary, &mut head, |out| self.dialect.write(event, out));
+            let Some(body) = body else { return };
+            if head.len() <= SMALL_BYTES {
+                // What the event has is what is sent.
+                return socket.outbox.private_framed(before, head, body.clone());
+            }
+            head.extend_from_slice(body);
+            Bytes::from(head)
+        };
         if let Some(place) = place_of(event) {
             self.answers.get_or_insert_default()[place] = Some((event.clone(), frame.clone()));
         }

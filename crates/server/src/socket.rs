@@ -8,7 +8,7 @@ use crate::liveness::Liveness;
 use crate::outbox::Outbox;
 use crate::ring::Ring;
 use crate::slots::RoomId;
-use crate::websocket::{DecodeError, Decoder, Message, Opcode, close_frame, encode_frame, pong_frame};
+use crate::websocket::{DecodeError, Decoder, Inflater, Message, Opcode, close_frame, encode_frame, pong_frame};
 use bytes::BytesMut;
 use dialect::{Dialect, Frame, Session};
 use mio::net::TcpStream;
@@ -31,6 +31,8 @@ pub(crate) struct Socket {
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) session: Box<dyn Session>,
     pub(crate) decoder: Decoder,
+    /// Compression was negotiated.
+    pub(crate) deflate: bool,
     pub(crate) member: MemberId,
     pub(crate) room: RoomId,
     pub(crate) key: RoomKey,
@@ -117,10 +119,12 @@ impl Socket {
     }
 
     /// Turns bytes into inputs. Returns why the connection ends, when it does. `arena`: memory for what the inputs hold.
+    /// What compressed messages are larger than the bytes that came is spent of the allowance: one that sends bombs is read slowly.
     pub(crate) fn decode(
         &mut self,
         mut bytes: &[u8],
         arena: &mut BytesMut,
+        inflater: &mut Inflater,
         now_ms: u64,
         inputs: &mut Vec<Input>,
     ) -> Option<String> {
@@ -128,7 +132,8 @@ impl Socket {
         arena.reserve(count);
         let mut completed = false;
         loop {
-            let decoded = self.decoder.decode(&mut bytes, arena);
+            let decoded = self.decoder.decode(&mut bytes, arena, inflater);
+            self.allowance.spend(inflater.take_surplus() as usize);
             completed |= matches!(decoded, Ok(Some(_)));
             match decoded {
                 Ok(None) => break,

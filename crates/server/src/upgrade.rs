@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::connections::{Accepted, Connections};
 use crate::http::{Health, respond};
 use crate::logging::redact_query;
-use crate::request::{HeadError, RequestHead, accept_response, check_upgrade, error_response, parse};
+use crate::request::{HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse};
 use crate::routes::{Route, route};
 use crate::websocket::{Opcode, close_frame, encode_frame};
 use crate::worker::Arrival;
@@ -133,13 +133,15 @@ impl Entrance {
             Ok(admission) => admission,
             Err(closing) => return say_farewell(stream, &head, dialect, &closing).await,
         };
-        let hello = accept_response(&head, head.subprotocols().next());
+        let extensions = self.config.websocket.deflate.then(|| accept_deflate(&head)).flatten();
+        let hello = accept_response(&head, head.subprotocols().next(), extensions);
+        let deflate = extensions.is_some();
         let stream = match stream.into_std() {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
         let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
-        self.workers.enter(Arrival { stream, room, dialect, admission, hello, early, accepted, deadline });
+        self.workers.enter(Arrival { stream, room, dialect, admission, hello, deflate, early, accepted, deadline });
     }
 
     fn health(&self) -> Health {
@@ -185,7 +187,7 @@ async fn refuse(stream: &mut TcpStream, response: &[u8]) {
 /// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
 async fn say_farewell(mut stream: TcpStream, head: &RequestHead, dialect: &dyn Dialect, closing: &Closing) {
     let farewell = dialect.farewell(closing);
-    let mut hello = accept_response(head, head.subprotocols().next());
+    let mut hello = accept_response(head, head.subprotocols().next(), None);
     hello.extend(farewell.message.iter().flat_map(|payload| encode_frame(Opcode::Binary, payload)));
     tracing::info!(action = "ws.refused", target = redact_query(&head.target), reason = farewell.reason);
     if stream.write_all(&hello).await.is_ok() {

@@ -18,6 +18,8 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
+/// With the bit that says that the message is compressed.
+const COMPRESSED_BINARY: u8 = 0x40 | BINARY;
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Heard {
     Message(Bytes),
     /// A text message.
     Text(Bytes),
+    /// A compressed binary message, as it came.
+    Compressed(Bytes),
     /// A ping; only a muted client sees it.
     Ping,
     /// A pong with its payload.
@@ -235,6 +239,7 @@ impl Client {
         loop {
             if let Some((opcode, payload)) = self.take_frame() {
                 return match opcode {
+                    COMPRESSED_BINARY => Heard::Compressed(payload),
                     BINARY => Heard::Message(payload),
                     TEXT => Heard::Text(payload),
                     PING => Heard::Ping,
@@ -256,10 +261,10 @@ impl Client {
     fn take_frame(&mut self) -> Option<(u8, Bytes)> {
         let [first, second, rest @ ..] = &self.incoming[..] else { return None };
         assert!(
-            first & 0x80 != 0 && first & 0x70 == 0 && second & 0x80 == 0,
-            "the server sends whole, plain, unmasked frames"
+            first & 0x80 != 0 && first & 0x30 == 0 && second & 0x80 == 0,
+            "the server sends whole, unmasked frames"
         );
-        let opcode = first & 0x0f;
+        let opcode = first & 0x4f;
         let (header, length) = match second {
             126 => (4, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
             127 => (10, u64::from_be_bytes(*rest.first_chunk()?)),

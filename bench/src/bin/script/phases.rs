@@ -5,7 +5,7 @@ use crate::typing::AUTHORS;
 use bytes::{Bytes, BytesMut};
 use dialect::{Frame, Session, Y_WEBSOCKET};
 use room::{Access, Change, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
-use server::websocket::{Decoder, Message, Opcode, append_frame};
+use server::websocket::{Decoder, Inflater, Message, Opcode, begin_frame};
 use std::hint::black_box;
 use std::sync::Arc;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
@@ -30,6 +30,7 @@ pub(crate) struct Conversation {
     decoders: Vec<Decoder>,
     sessions: Vec<Box<dyn Session>>,
     arena: BytesMut,
+    inflater: Inflater,
     told: Vec<u8>,
 }
 
@@ -43,9 +44,10 @@ impl Conversation {
         }
         Self {
             room,
-            decoders: (0..AUTHORS).map(|_| Decoder::new(MESSAGE_BYTES_MAX)).collect(),
+            decoders: (0..AUTHORS).map(|_| Decoder::new(MESSAGE_BYTES_MAX, false)).collect(),
             sessions: (0..MEMBERS).map(session_of).collect(),
             arena: BytesMut::with_capacity(READ_BYTES),
+            inflater: Inflater::default(),
             told: Vec::with_capacity(2 * TOLD_BYTES),
         }
     }
@@ -54,8 +56,9 @@ impl Conversation {
     fn perform(&mut self, effects: &[Effect]) {
         for effect in effects {
             let (Effect::Publish { event, .. } | Effect::Send(_, event)) = effect else { continue };
-            if let Some(payload) = Y_WEBSOCKET.encode(event) {
-                append_frame(Opcode::Binary, &payload, &mut self.told);
+            let told = &mut self.told;
+            if let Some(body) = begin_frame(Opcode::Binary, told, |out| Y_WEBSOCKET.write(event, out)) {
+                told.extend_from_slice(body);
             }
             if self.told.len() > TOLD_BYTES {
                 black_box(&self.told);
@@ -104,12 +107,12 @@ pub(crate) fn made_ready() {
 /// Bytes of sockets to messages; each frame came alone.
 #[inline(never)]
 pub(crate) fn decode(conversation: &mut Conversation, frames: &[(usize, Vec<u8>)]) -> Vec<(usize, Bytes)> {
-    let Conversation { decoders, arena, .. } = conversation;
+    let Conversation { decoders, arena, inflater, .. } = conversation;
     let mut messages = Vec::with_capacity(frames.len());
     for (author, frame) in frames {
         let mut bytes = frame.as_slice();
         arena.reserve(bytes.len());
-        while let Ok(Some(message)) = decoders[*author].decode(&mut bytes, arena) {
+        while let Ok(Some(message)) = decoders[*author].decode(&mut bytes, arena, inflater) {
             if let Message::Binary(payload) = message {
                 messages.push((*author, payload));
             }
@@ -121,12 +124,12 @@ pub(crate) fn decode(conversation: &mut Conversation, frames: &[(usize, Vec<u8>)
 /// The same of frames of 2 KB, which nobody keeps. Returns how many bytes they were.
 #[inline(never)]
 pub(crate) fn decode_large(conversation: &mut Conversation, frames: &[Vec<u8>]) -> usize {
-    let Conversation { decoders, arena, .. } = conversation;
+    let Conversation { decoders, arena, inflater, .. } = conversation;
     let mut sum = 0;
     for frame in frames {
         let mut bytes = frame.as_slice();
         arena.reserve(bytes.len());
-        while let Ok(Some(message)) = decoders[0].decode(&mut bytes, arena) {
+        while let Ok(Some(message)) = decoders[0].decode(&mut bytes, arena, inflater) {
             if let Message::Binary(payload) = message {
                 sum += payload.len();
             }

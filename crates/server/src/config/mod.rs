@@ -83,6 +83,8 @@ pub struct Config {
     pub origins: OriginsConfig,
     /// Where the dialects are mounted.
     pub mounts: Mounts,
+    /// Of the WebSocket codec.
+    pub websocket: WebsocketConfig,
     /// Of the y-websocket dialect.
     pub y_websocket: YWebsocketConfig,
     /// Bounds on what clients may use.
@@ -112,6 +114,15 @@ pub struct AuthConfig {
 pub struct OriginsConfig {
     /// Values of the header `Origin` in lower case; `*` alone for all.
     pub allowed: Vec<String>,
+}
+
+/// Of the WebSocket codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebsocketConfig {
+    /// Clients that offer compression get it.
+    pub deflate: bool,
+    /// Messages under this size are sent to them as they are.
+    pub deflate_bytes_min: u64,
 }
 
 /// Of the y-websocket dialect.
@@ -195,6 +206,7 @@ impl Config {
             auth: AuthConfig { anonymous: false },
             origins: OriginsConfig { allowed: Vec::new() },
             mounts: Mounts { y_websocket: None, root_rooms: false },
+            websocket: WebsocketConfig { deflate: false, deflate_bytes_min: 0 },
             y_websocket: YWebsocketConfig { echo: false },
             limits: Limits::default(),
             store: StoreConfig::default(),

@@ -138,6 +138,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("origins.allowed", ORIGINS, "*", "Pages that may connect, by the header `Origin`; others get 403."),
     Setting::new("mounts.y_websocket", MOUNT, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
     Setting::new("mounts.root_rooms", Kind::Bool(|c| &mut c.mounts.root_rooms), "true", "Every path that is not reserved is a y-websocket room, so that `ws://HOST` works as a provider's server URL."),
+    Setting::new("websocket.deflate", Kind::Bool(|c| &mut c.websocket.deflate), "true", "Clients that offer compression (permessage-deflate), as browsers do, get it. Documents become about half as large on their way; such a client then compresses what it sends too, which costs the server 3 us a keystroke."),
+    Setting::new("websocket.deflate_bytes_min", size(|c| &mut c.websocket.deflate_bytes_min, 0, GIB), "1 KiB", "Of one message, below which it is sent uncompressed: documents profit, keystrokes do not."),
     Setting::new("y_websocket.echo", Kind::Bool(|c| &mut c.y_websocket.echo), "true", "Senders get their own updates back once they are saved. Version 4 of the provider waits for it."),
     Setting::new("limits.frame_bytes_max", size(|c| &mut c.limits.frame_bytes_max, KIB, GIB), "16 MiB", "Of one WebSocket message; a larger one is refused from its header."),
     Setting::new("limits.update_bytes_max", size(|c| &mut c.limits.update_bytes_max, KIB, GIB), "16 MiB", "Of one document update. A document that the server has lost comes back from a client as one."),

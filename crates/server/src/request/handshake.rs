@@ -1,5 +1,5 @@
 //! The WebSocket handshake (RFC 6455, section 4.2). Called by the acceptor once the route, the origin and the limits allow the
-//! connection. Offers no extension: a browser that proposes compression goes on without it.
+//! connection, with what it has accepted of the client's offers.
 
 use base64::Engine;
 use base64::alphabet;
@@ -43,8 +43,9 @@ pub fn check_upgrade(head: &RequestHead) -> Result<(), HeadError> {
 }
 
 /// The 101 to a request that passed [`check_upgrade`]. `subprotocol` is one of those offered: browsers fail a connection whose
-/// offer is not answered, and one that is answered without an offer, so stock dialects pass the first offer.
-pub fn accept_response(head: &RequestHead, subprotocol: Option<&str>) -> Vec<u8> {
+/// offer is not answered, and one that is answered without an offer, so stock dialects pass the first offer. `extensions`: what
+/// [`accept_deflate`](super::accept_deflate) has accepted.
+pub fn accept_response(head: &RequestHead, subprotocol: Option<&str>, extensions: Option<&str>) -> Vec<u8> {
     debug_assert!(
         subprotocol.is_none_or(|chosen| head.subprotocols().any(|offer| offer == chosen)),
         "a subprotocol that was not offered makes browsers close"
@@ -53,10 +54,13 @@ pub fn accept_response(head: &RequestHead, subprotocol: Option<&str>) -> Vec<u8>
     let mut response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n"
     );
-    if let Some(subprotocol) = subprotocol {
-        response.push_str("sec-websocket-protocol: ");
-        response.push_str(subprotocol);
-        response.push_str("\r\n");
+    for (name, value) in [("sec-websocket-protocol", subprotocol), ("sec-websocket-extensions", extensions)] {
+        if let Some(value) = value {
+            response.push_str(name);
+            response.push_str(": ");
+            response.push_str(value);
+            response.push_str("\r\n");
+        }
     }
     response.push_str("\r\n");
     response.into_bytes()
@@ -88,11 +92,14 @@ mod tests {
         assert_eq!(check_upgrade(&plain), Ok(()));
         let expected = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
                         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        assert_eq!(accept_response(&plain, plain.subprotocols().next()), expected.as_bytes());
+        assert_eq!(accept_response(&plain, plain.subprotocols().next(), None), expected.as_bytes());
 
         let offering = head(&GOOD.replace("Host:", "Sec-WebSocket-Protocol: chat, superchat\r\nHost:"));
         let expected = expected.replace("xOo=\r\n", "xOo=\r\nsec-websocket-protocol: chat\r\n");
-        assert_eq!(accept_response(&offering, offering.subprotocols().next()), expected.as_bytes());
+        assert_eq!(accept_response(&offering, offering.subprotocols().next(), None), expected.as_bytes());
+
+        let expected = expected.replace("chat\r\n", "chat\r\nsec-websocket-extensions: x\r\n");
+        assert_eq!(accept_response(&offering, offering.subprotocols().next(), Some("x")), expected.as_bytes());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! socket's acceptor with the bytes it has so far; what is no upgrade goes to the HTTP service with the same bytes. Does no I/O
 //! and has no clock: the deadline for a complete head is the acceptor's.
 
+mod extensions;
 mod handshake;
 mod response;
 mod target;
 
 use std::fmt;
 
+pub use extensions::accept_deflate;
 pub use handshake::{accept_response, check_upgrade};
 pub(crate) use response::json_string;
 pub use response::{error_response, json_response, text_response};
@@ -42,6 +44,7 @@ const KEPT: &[(&str, Repeat)] = &[
     ("sec-websocket-key", Repeat::Refuse),
     ("sec-websocket-version", Repeat::Refuse),
     ("sec-websocket-protocol", Repeat::Join(", ")),
+    ("sec-websocket-extensions", Repeat::Join(", ")),
     ("x-forwarded-for", Repeat::Join(", ")),
 ];
 

@@ -6,6 +6,9 @@ use bytes::Bytes;
 /// Most bytes that a control frame may carry (RFC 6455, section 5.5).
 pub(super) const CONTROL_BYTES_MAX: usize = 125;
 
+/// The bit of a message's first frame that says that the message is compressed (RFC 7692, section 6).
+pub(super) const COMPRESSED: u8 = 0x40;
+
 /// Bytes of a close reason: a control frame less the two bytes of the code.
 const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
@@ -78,6 +81,14 @@ pub fn encode_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
+/// One whole frame whose payload was compressed.
+pub fn encode_compressed_frame(opcode: Opcode, compressed: &[u8]) -> Bytes {
+    let (_, header_len) = frame_header(opcode, compressed.len());
+    let mut frame = Vec::with_capacity(header_len + compressed.len());
+    append_compressed_frame(opcode, compressed, &mut frame);
+    Bytes::from(frame)
+}
+
 /// Appends one whole frame to `out`.
 pub fn append_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let (header, header_len) = frame_header(opcode, payload.len());
@@ -108,6 +119,13 @@ pub fn begin_frame<'a>(
     out.copy_within(start + HEADER_BYTES_MAX.., start + header_len);
     out.truncate(start + header_len + head_len);
     Some(body)
+}
+
+/// Appends one whole frame whose payload was compressed.
+pub fn append_compressed_frame(opcode: Opcode, compressed: &[u8], out: &mut Vec<u8>) {
+    let first = out.len();
+    append_frame(opcode, compressed, out);
+    out[first] |= COMPRESSED;
 }
 
 /// A close frame: `u16 code, reason` in network byte order. The reason is cut at a character boundary to 123 bytes, because a
@@ -184,6 +202,14 @@ mod tests {
         let mut out = b"before".to_vec();
         assert_eq!(begin_frame(Opcode::Binary, &mut out, |_| None), None);
         assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn a_compressed_frame_says_so() {
+        let mut out = vec![7];
+        // RFC 7692, section 7.2.3.1.
+        append_compressed_frame(Opcode::Text, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], &mut out);
+        assert_eq!(out, [7, 0xc1, 0x07, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
     }
 
     #[test]

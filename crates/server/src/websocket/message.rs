@@ -37,9 +37,12 @@ pub enum DecodeError {
     /// RFC 6455, section 5.1: proxies could be poisoned by frames that a page controls bit by bit.
     #[error("frame is not masked; clients must mask every frame")]
     Unmasked,
-    /// A bit of an extension that was not negotiated, such as compression.
-    #[error("reserved bit set, but no extension was negotiated")]
+    /// A bit of an extension that was not negotiated, or the one of compression where it has no meaning.
+    #[error("reserved bit set, but no negotiated extension has a use for it here")]
     ReservedBits,
+    /// A compressed message that cannot be inflated.
+    #[error("compressed message is no whole deflate stream")]
+    BadDeflate,
     /// An opcode without a meaning.
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
@@ -77,7 +80,7 @@ impl DecodeError {
     pub fn close_code(&self) -> u16 {
         match self {
             DecodeError::TooBig { .. } => 1009,
-            DecodeError::CloseReasonNotUtf8 | DecodeError::TextNotUtf8 => 1007,
+            DecodeError::CloseReasonNotUtf8 | DecodeError::TextNotUtf8 | DecodeError::BadDeflate => 1007,
             _ => 1002,
         }
     }

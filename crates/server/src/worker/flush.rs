@@ -78,7 +78,7 @@ impl Worker {
             self.timers.push(Reverse((next, Timer::Presence(id))));
         }
         let mut answered = Vec::new();
-        open.perform(&mut self.sockets, &mut self.told, &mut answered);
+        open.perform(&mut self.sockets, &mut self.deflater, &mut self.told, &mut answered);
         if open.begin_pass() {
             self.passes.push_back(id);
         }

@@ -51,6 +51,8 @@ pub(crate) struct Arrival {
     pub(crate) admission: Admission,
     /// The response that opens the WebSocket, sent when the room is there.
     pub(crate) hello: Vec<u8>,
+    /// Compression was negotiated.
+    pub(crate) deflate: bool,
     /// Bytes that came with the request.
     pub(crate) early: Vec<u8>,
     pub(crate) accepted: Accepted,

@@ -17,6 +17,7 @@ pub(crate) use inbox::{Arrival, Inbox, Message};
 use crate::host::{Host, Open};
 use crate::slots::{RoomId, find};
 use crate::socket::{Read, Socket, Stage};
+use crate::websocket::{Deflater, Inflater};
 use crate::workers::Shared;
 use bytes::BytesMut;
 use mio::{Events, Poll, Token};
@@ -76,6 +77,9 @@ pub(crate) struct Worker {
     buffer: Vec<u8>,
     /// Memory for messages; taken again when all of them are gone.
     arena: BytesMut,
+    /// What a compressed connection needs, once for all of them: between two messages it keeps nothing.
+    inflater: Inflater,
+    deflater: Deflater,
     inputs: Vec<Input>,
     messages: Vec<Message>,
     /// No room takes inputs any more.
@@ -88,6 +92,7 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, poll: Poll) -> Self {
         let config = &shared.config;
         let shortest_ms = config.ping_ms.min(config.keep_alive_ms).min(config.slow_consumer_ms);
+        let deflater = Deflater::new(config.websocket.deflate_bytes_min as usize);
         let sweep_every = Duration::from_millis((shortest_ms / 4).max(1)).min(SWEEP_MAX);
         Self {
             shared,
@@ -107,6 +112,8 @@ impl Worker {
             sweep_every,
             buffer: vec![0; READ_BYTES],
             arena: BytesMut::with_capacity(READ_BYTES),
+            inflater: Inflater::default(),
+            deflater,
             inputs: Vec::new(),
             messages: Vec::new(),
             stopping: false,
@@ -269,7 +276,7 @@ impl Worker {
 
     /// Reads an open socket once and hands what it says to its room.
     fn serve(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, buffer, arena, timers, told, .. } = self;
+        let Self { sockets, rooms, shared, inputs, buffer, arena, inflater, timers, told, .. } = self;
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
         if self.stopping {
@@ -299,7 +306,7 @@ impl Worker {
                 Read::Bytes(count) => {
                     socket.allowance.spend(count);
                     socket.readable = count == most || socket.hung_up;
-                    ended = socket.decode(&buffer[..count], arena, now_ms, inputs);
+                    ended = socket.decode(&buffer[..count], arena, inflater, now_ms, inputs);
                 }
                 Read::Ended(reason) => ended = Some(reason),
             }

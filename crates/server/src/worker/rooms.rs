@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_secs(2);
 impl Worker {
     /// Takes a connection over, and lets it in as soon as its room is there.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { stream, room: key, dialect, admission, hello, early, accepted, deadline } = arrival;
+        let Arrival { stream, room: key, dialect, admission, hello, deflate, early, accepted, deadline } = arrival;
         let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
         let mut stream = mio::net::TcpStream::from_std(stream);
         let vacancy = self.sockets.vacant_entry();
@@ -47,7 +47,8 @@ impl Worker {
             user: admission.author.clone(),
             dialect,
             session: dialect.session(member, self.shared.room_limits.message),
-            decoder: Decoder::new(limits.frame_bytes_max as usize),
+            decoder: Decoder::new(limits.frame_bytes_max as usize, deflate),
+            deflate,
             member,
             room: RoomId { slot: u32::MAX, serial: 0 },
             key: key.clone(),
@@ -147,7 +148,7 @@ impl Worker {
 
     /// Makes a connection a member of its room.
     fn admit(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, arena, told, .. } = self;
+        let Self { sockets, rooms, shared, inputs, arena, inflater, told, .. } = self;
         let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
@@ -171,7 +172,7 @@ impl Worker {
             socket.unanswered += u32::from(input.asker().is_some());
             open.handle(input, now_ms);
         }
-        let ended = socket.decode(&early, arena, now_ms, inputs);
+        let ended = socket.decode(&early, arena, inflater, now_ms, inputs);
         feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);
         told.push(slot);
         let room = socket.room;
@@ -302,7 +303,7 @@ impl Worker {
                 Ok(()) => {
                     if let Some(open) = open_room(&mut self.rooms, id) {
                         open.note_durable(now_ms);
-                        open.perform(&mut self.sockets, &mut self.told, &mut Vec::new());
+                        open.perform(&mut self.sockets, &mut self.deflater, &mut self.told, &mut Vec::new());
                     }
                     self.close_room(id, &Closing::ShuttingDown);
                 }

@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod bounds;
 mod compaction;
+mod deflate;
 mod durability;
 mod failures;
 mod http;

@@ -216,7 +216,7 @@ pub(crate) fn content_of(update: &[u8]) -> Vec<u8> {
     Document::load(RoomLimits::STORED, [update]).expect("a valid update").snapshot(false)
 }
 
-fn read(bytes: &[u8]) -> Said {
+pub(crate) fn read(bytes: &[u8]) -> Said {
     let mut reader = Reader::new(bytes);
     let said = read_one(&mut reader);
     let said = said.unwrap_or_else(|error| panic!("{error} in {bytes:02x?} from the server"));

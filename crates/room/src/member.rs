@@ -35,6 +35,8 @@ pub(crate) struct Member {
     /// The state vector of its last step 1.
     pub(crate) known: StateVector,
     pub(crate) told_read_only: bool,
+    /// How often something had been applied when it was asked for what is missing: asked again before that, it could not say more.
+    pub(crate) asked_at: Option<u64>,
     /// Times of its last malformed messages.
     pub(crate) malformed_ms: Vec<u64>,
 }

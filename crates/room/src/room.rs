@@ -56,6 +56,8 @@ pub struct Room {
     /// Updates not durable yet, oldest first.
     unacknowledged: VecDeque<Unacknowledged>,
     unacknowledged_bytes: usize,
+    /// Parts that have been applied.
+    applied: u64,
     /// Who has sent what is parked, by the number the document knows. Begun again when nothing is.
     senders: Vec<Sender>,
     /// The last answers and to whom they are, shared by all who come from there before the next change.
@@ -92,6 +94,7 @@ impl Room {
             durable: stored.durable,
             unacknowledged: VecDeque::new(),
             unacknowledged_bytes: 0,
+            applied: 0,
             senders: Vec::new(),
             answers: Vec::new(),
         };
@@ -123,8 +126,16 @@ impl Room {
         match input {
             Input::Join { member, kind, access, author, trusts_all } => {
                 let known = StateVector::default();
-                let joined =
-                    Member { kind, access, author, trusts_all, known, told_read_only: false, malformed_ms: Vec::new() };
+                let joined = Member {
+                    kind,
+                    access,
+                    author,
+                    trusts_all,
+                    known,
+                    told_read_only: false,
+                    asked_at: None,
+                    malformed_ms: Vec::new(),
+                };
                 self.members.insert(member, joined);
                 effects.push(Effect::Place(member));
             }
@@ -254,6 +265,7 @@ impl Room {
         let sender = number(&mut self.senders, &author, Some(id));
         let added = self.document.add(update, sender);
         let mut own = None;
+        self.applied += added.parts.len() as u64;
         for part in added.parts {
             let (whose, bytes) = match part {
                 Part::Whole => (sender, update.clone().into_bytes()),
@@ -270,7 +282,14 @@ impl Room {
         }
         if let Some(parked) = added.parked {
             self.append(author, parked.into(), now_ms, effects);
-            self.tell_state_vector(id, effects);
+            let applied = Some(self.applied);
+            if self
+                .members
+                .get_mut(id)
+                .is_some_and(|member| std::mem::replace(&mut member.asked_at, applied) != applied)
+            {
+                self.tell_state_vector(id, effects);
+            }
         }
         if self.senders.len() > SENDERS_KEPT && !self.document.has_parked() {
             self.senders.clear();

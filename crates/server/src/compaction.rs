@@ -6,9 +6,10 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use room::{Limits, Room, Snapshot, Stored};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{Position, RoomKey, Store};
 
 /// How often the log is looked through for segments that nothing needs.
@@ -47,13 +48,20 @@ impl Compactor {
 }
 
 fn work(store: &dyn Store, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
+    let mut next_tidy = Instant::now() + TIDY_EVERY;
     loop {
-        match inbox.recv_timeout(TIDY_EVERY) {
+        let now = Instant::now();
+        if now >= next_tidy {
+            next_tidy = now + TIDY_EVERY;
+            tidy(store, config, clock);
+        }
+        match inbox.recv_timeout(next_tidy.saturating_duration_since(now)) {
             Ok(job) => {
-                let bytes = snapshot_or_log(store, config, &job.room);
-                (job.done)(bytes);
+                // A bug with one room must not keep all others from being compacted.
+                let made = catch_unwind(AssertUnwindSafe(|| snapshot_or_log(store, config, &job.room)));
+                (job.done)(made.unwrap_or(None));
             }
-            Err(RecvTimeoutError::Timeout) => tidy(store, config, clock),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

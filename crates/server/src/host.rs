@@ -24,6 +24,8 @@ const BUSY_SNAPSHOTS: u64 = 4;
 const BUSY_MINIMA: u64 = 16;
 const BUSY_MINIMA_SMALL: u64 = 64;
 const SMALL_CHANGE_BYTES: u64 = 256;
+/// Of one batch: what its members are offered at once. More is read when they have been.
+const READ_BYTES_MAX: usize = 512 << 10;
 /// A flush pass looks at the time after so many members.
 const MEMBERS_PER_LOOK: usize = 16;
 /// Memory for so many effects is not worth keeping.
@@ -84,6 +86,8 @@ pub(crate) struct Open {
     bell: Waker,
     bell_is_set: bool,
     pass: Option<Pass>,
+    /// Bytes read for it in this turn.
+    read_bytes: usize,
     /// Sockets that were not read because the room did not take inputs.
     pub(crate) deferred: Vec<u32>,
     /// Since when it has had no members.
@@ -196,6 +200,7 @@ impl Open {
             bell,
             bell_is_set: false,
             pass: None,
+            read_bytes: 0,
             deferred: Vec::new(),
             vacant_since: Some(now),
             ticked: now,
@@ -283,7 +288,12 @@ impl Open {
 
     /// Takes no inputs now: too much waits for the disk, or the members have not been offered the last batch yet.
     pub(crate) fn is_busy(&self) -> bool {
-        self.pass.is_some() || self.room.is_congested()
+        self.pass.is_some() || self.read_bytes > READ_BYTES_MAX || self.room.is_congested()
+    }
+
+    /// Notes what was read for it in this turn.
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        self.read_bytes += bytes;
     }
 
     /// True when all that was accepted is on the disk and nobody works on it.
@@ -346,9 +356,10 @@ impl Open {
         &mut self,
         sockets: &mut Slab<Socket>,
         deflater: &mut Deflater,
-        told: &mut Vec<usize>,
+        told: &mut VecDeque<usize>,
         answered: &mut Vec<usize>,
     ) {
+        self.read_bytes = 0;
         let safe = self.safe();
         while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
             self.carry_out(effect, sockets, deflater, told);
@@ -387,7 +398,7 @@ impl Open {
         effect: Effect,
         sockets: &mut Slab<Socket>,
         deflater: &mut Deflater,
-        told: &mut Vec<usize>,
+        told: &mut VecDeque<usize>,
     ) {
         match effect {
             Effect::Append(_) => {}
@@ -396,7 +407,7 @@ impl Open {
                 let Some(socket) = member_of(sockets, member) else { return };
                 if let Some(voice) = self.voices.get_mut(socket.voice as usize) {
                     voice.send(socket, &event, deflater);
-                    told.push(slot_of(member));
+                    told.push_back(slot_of(member));
                 }
             }
             Effect::Place(member) => {
@@ -408,7 +419,7 @@ impl Open {
             Effect::Close(member, closing) => {
                 if let Some(socket) = member_of(sockets, member) {
                     socket.say_farewell(&closing);
-                    told.push(slot_of(member));
+                    told.push_back(slot_of(member));
                 }
             }
         }
@@ -495,6 +506,7 @@ impl Open {
         for (voice, needed) in self.voices.iter_mut().zip(needed.into_iter().flatten()) {
             voice.ring.trim(needed);
         }
+        self.voices.iter_mut().for_each(|voice| voice.ring.hold_to_bound());
         Passed::All
     }
 

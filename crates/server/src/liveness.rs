@@ -107,6 +107,7 @@ pub(crate) fn sweep(socket: &mut Socket, reads: bool, now_ms: u64, config: &Conf
     }
     socket.outbox.rest();
     socket.backlog.shrink_to_fit();
+    socket.undecoded.shrink_to_fit();
     let mut due = Due::Nothing;
     if now_ms - liveness.said_ms >= config.keep_alive_ms
         && let Some(payload) = socket.dialect.keep_alive()

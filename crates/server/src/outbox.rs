@@ -211,6 +211,9 @@ impl Outbox {
             if offered == 0 {
                 // Only its own frames, or nothing at all.
                 self.took(&pieces[..count], 0, ring);
+                if count == SLICES_MAX {
+                    continue;
+                }
                 return false;
             }
             if left == 0 {
@@ -502,6 +505,7 @@ mod tests {
         for _ in 0..3 {
             push(&mut ring, OTHER, &"x".repeat(70_000));
         }
+        ring.hold_to_bound();
         assert!(!outbox.notice_loss(&ring), "something is still on its way");
         stream.opens(&mut outbox);
         outbox.flush(&mut stream, Some(&ring), ME);

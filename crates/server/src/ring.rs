@@ -51,7 +51,7 @@ impl Ring {
         Self { chunks: VecDeque::with_capacity(1), next: 0, bytes: 0, bytes_max }
     }
 
-    /// Adds the frame that `write` appends to the bytes it is given. One larger than the bound stays alone until it is taken or followed.
+    /// Adds the frame that `write` appends to the bytes it is given.
     pub(crate) fn push(&mut self, except: Option<MemberId>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.chunks.back().is_none_or(|last| last.bytes.len() >= CHUNK_BYTES) {
             self.chunks.push_back(Chunk { first: self.next, ..Chunk::default() });
@@ -70,6 +70,10 @@ impl Ring {
             last.authors.insert(place, author);
         }
         self.bytes += last.bytes.len() - before;
+    }
+
+    /// Drops the oldest chunks beyond the bound. Only what every member has been offered: else a large batch would cost all of them their places.
+    pub(crate) fn hold_to_bound(&mut self) {
         while self.bytes > self.bytes_max && self.chunks.len() > 1 {
             self.drop_oldest();
         }
@@ -202,6 +206,7 @@ mod tests {
         for &(author, text) in frames {
             ring.push((author > 0).then_some(MemberId(author)), |out| out.extend_from_slice(text.as_bytes()));
         }
+        ring.hold_to_bound();
         ring
     }
 
@@ -264,7 +269,10 @@ mod tests {
     #[test]
     fn a_frame_above_the_bound_is_kept_alone() {
         let large = "x".repeat(CHUNK_BYTES);
-        let ring = ring_of(10, &[(0, &large), (0, &large)]);
+        let mut ring = ring_of(10, &[(0, &large)]);
+        ring.push(None, |out| out.extend_from_slice(large.as_bytes()));
+        assert!(!ring.is_lost(0), "nobody has been offered the second one");
+        ring.hold_to_bound();
         assert!(ring.is_lost(0) && !ring.is_lost(1));
         assert_eq!(ring.runs(READER, 1, u64::MAX).map(|run| run.bytes.len()).sum::<usize>(), CHUNK_BYTES);
     }

@@ -19,6 +19,8 @@ use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 use store::RoomKey;
 
+/// Inputs that one read may bring: some bytes make a thousand questions, and far more when they are compressed. The rest waits for the next turn.
+const INPUTS_MAX: usize = 4_096;
 /// How long the last frames may take, and then the client's own close.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,8 @@ pub(crate) struct Socket {
     pub(crate) hung_up: bool,
     /// It is in the list of those to be served.
     pub(crate) queued: bool,
+    /// A time is set at which it may be read again.
+    pub(crate) renewing: bool,
     /// It waits until its room takes inputs again.
     pub(crate) deferred: bool,
     /// It has been a WebSocket.
@@ -56,6 +60,8 @@ pub(crate) struct Socket {
     pub(crate) outbox: Outbox,
     /// Inputs that wait until questions before them are answered.
     pub(crate) backlog: VecDeque<Input>,
+    /// What was read and not decoded, because that read has brought enough.
+    pub(crate) undecoded: Vec<u8>,
     pub(crate) liveness: Liveness,
     pub(crate) allowance: Allowance,
     /// Why it ends, in words for the log. The first reason counts.
@@ -132,6 +138,10 @@ impl Socket {
         arena.reserve(count);
         let mut completed = false;
         loop {
+            if inputs.len() >= INPUTS_MAX && !bytes.is_empty() {
+                self.undecoded = bytes.to_vec();
+                break;
+            }
             let decoded = self.decoder.decode(&mut bytes, arena, inflater);
             self.allowance.spend(inflater.take_surplus() as usize);
             completed |= matches!(decoded, Ok(Some(_)));
@@ -182,11 +192,16 @@ impl Socket {
         self.outbox.end(message.into_iter().chain([close_frame(farewell.code, &farewell.reason)]));
     }
 
+    /// There is something to read, to decode or to hand over.
+    pub(crate) fn has_input(&self) -> bool {
+        self.readable || !self.backlog.is_empty() || !self.undecoded.is_empty()
+    }
+
     /// Something follows from its last flush.
     pub(crate) fn has_more_to_do(&self, ring: Option<&Ring>) -> bool {
         self.outbox.has_failed()
             || self.outbox.is_ending()
-            || (self.readable || !self.backlog.is_empty()) && !self.queued
+            || self.has_input() && !self.queued
             || ring.is_some_and(|ring| self.outbox.has_lost_its_place(ring))
     }
 

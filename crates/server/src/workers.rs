@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::worker::{Arrival, INBOX, Inbox, Message, Worker};
 use mio::{Poll, Waker};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use store::Store;
@@ -74,7 +75,15 @@ impl Workers {
             running.send_modify(|running| *running += 1);
             std::thread::Builder::new().name(format!("rooms-{number}")).spawn(move || {
                 let _ended = ended;
-                Worker::new(shared, inbox, poll).run();
+                let ran = catch_unwind(AssertUnwindSafe(|| Worker::new(shared, inbox, poll).run()));
+                if ran.is_err() {
+                    // Its rooms would hang for ever, and nobody would know; started again, everything that was written is there.
+                    tracing::error!(
+                        action = "server.error",
+                        "a thread that serves rooms has ended by a bug; the process ends"
+                    );
+                    std::process::abort();
+                }
             })?;
         }
         Ok(Self {

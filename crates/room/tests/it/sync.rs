@@ -2,7 +2,7 @@
 
 use crate::script::{Stage, check};
 use bytes::Bytes;
-use room::{Effect, Event, Input, Limits, MemberId, StateVector};
+use room::{Effect, Event, Input, Limits, MemberId, StateVector, Update};
 
 #[test]
 fn every_step_one_is_answered_also_repeated_ones() {
@@ -159,6 +159,30 @@ fn vector_p_across_a_restart() {
     check(&script("restart"));
     check(&script("compact\nrestart"));
     check(&script("compact\ncompact\nrestart\nrestart"));
+}
+
+#[test]
+fn who_sends_what_has_to_wait_is_asked_once_until_something_was_applied() {
+    let mut stage = Stage::new(Limits::default());
+    stage.run("A joins");
+    let mut asked = |hex: &str| -> usize {
+        let bytes: Vec<u8> = hex.split(' ').map(|byte| u8::from_str_radix(byte, 16).expect("hex")).collect();
+        let update = Update::validate(Bytes::from(bytes), &Limits::default().message).expect("valid");
+        let (mut effects, member) = (Vec::new(), MemberId(1));
+        stage.room.handle(Input::Update { member, author: None, update }, stage.now_ms, &mut effects);
+        effects.iter().filter(|effect| matches!(effect, Effect::Send(_, Event::StateVector(_)))).count()
+    };
+    // Clocks 1 and 2 of client 5 wait for 0; client 9 has nothing to wait for; 4 waits for 3.
+    let updates = [
+        ("01 01 05 01 84 05 00 01 21 00", 1),
+        ("01 01 05 02 84 05 01 01 21 00", 0),
+        ("01 01 09 00 04 01 01 74 01 21 00", 0),
+        ("01 01 05 04 84 05 03 01 21 00", 1),
+        ("01 01 05 05 84 05 04 01 21 00", 0),
+    ];
+    for (update, expected) in updates {
+        assert_eq!(asked(update), expected, "{update}");
+    }
 }
 
 /// 600 letters of client 6: answers with less in them are made anew each time.

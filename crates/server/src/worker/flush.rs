@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use store::Append;
 
+/// After so long in telling single sockets, the passes have their turn.
+const TELLING: Duration = Duration::from_millis(2);
 /// After so long in flush passes, other sockets are looked at.
 const PASSES: Duration = Duration::from_millis(1);
 
@@ -19,11 +21,11 @@ impl Worker {
         let dirty = std::mem::take(&mut self.dirty);
         self.write(&dirty);
         for &id in &dirty {
-            match catch_unwind(AssertUnwindSafe(|| self.settle_one(id))) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.storage_failed(id, &error),
-                Err(_) => self.close_room(id, &Closing::Internal),
-            }
+            self.guarded(id, |worker| {
+                if let Err(error) = worker.settle_one(id) {
+                    worker.storage_failed(id, &error);
+                }
+            });
         }
         // Given back for its memory, unless something was added meanwhile.
         if self.dirty.is_empty() {
@@ -110,17 +112,19 @@ impl Worker {
 
     /// Sends what the sockets take: first to those that were told something of their own, then to the rooms' members in turn.
     pub(super) fn flush(&mut self) {
-        let mut told = std::mem::take(&mut self.told);
-        for slot in told.drain(..) {
+        let until = Instant::now() + TELLING;
+        for count in 0..self.told.len() {
+            let Some(slot) = self.told.pop_front() else { break };
             self.flush_one(slot);
-        }
-        if self.told.is_empty() {
-            self.told = told;
+            if count % 16 == 15 && Instant::now() >= until {
+                break;
+            }
         }
         let until = Instant::now() + PASSES;
         while let Some(id) = self.passes.pop_front() {
             if let Passed::Part = self.pass(id, until) {
-                self.passes.push_front(id);
+                // Others have their turn before it goes on.
+                self.passes.push_back(id);
                 return;
             }
             if let Some(open) = open_room(&mut self.rooms, id) {
@@ -146,7 +150,7 @@ impl Worker {
         passed
     }
 
-    fn flush_one(&mut self, slot: usize) {
+    pub(super) fn flush_one(&mut self, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         let ring = match find(&mut self.rooms, socket.room).map(|host| &host.stage) {
             Some(Stage::Open(open)) if socket.is_open() => open.ring(socket.voice),
@@ -160,7 +164,7 @@ impl Worker {
     fn flushed(&mut self, slot: usize, more: bool) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         if more {
-            self.told.push(slot);
+            self.told.push_back(slot);
         }
         if socket.outbox.has_failed() {
             return self.end(slot, "connection lost");
@@ -172,7 +176,12 @@ impl Worker {
                 if let Some(open) = open_room(&mut self.rooms, room) {
                     let lost = open.ring(socket.voice).is_some_and(|ring| socket.outbox.notice_loss(ring));
                     if lost {
-                        open.handle(Input::CatchUp(member), self.shared.clock.now_ms());
+                        let now_ms = self.shared.clock.now_ms();
+                        self.guarded(room, |worker| {
+                            if let Some(open) = worker.open_room(room) {
+                                open.handle(Input::CatchUp(member), now_ms);
+                            }
+                        });
                         self.touch(room);
                     }
                 }

@@ -33,8 +33,8 @@ use store::RoomKey;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
-/// Sockets served in one turn; the others are served in the next, so that a turn stays short.
-const SERVED_MAX: usize = 512;
+/// After so long in reading messages, and again in reading sockets, the turn goes on: what is left is the next turn's.
+const READING: Duration = Duration::from_millis(2);
 /// Readiness taken over in one turn.
 const EVENTS_MAX: usize = 1_024;
 /// How often the sockets are looked at, at most.
@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     /// Sockets that may have something to read.
     ready: VecDeque<usize>,
     /// Sockets whose outboxes have got something.
-    told: Vec<usize>,
+    told: VecDeque<usize>,
     /// Rooms that have handled inputs, or have news from the disk.
     dirty: Vec<RoomId>,
     /// Rooms whose members are being offered what was published.
@@ -81,9 +81,13 @@ pub(crate) struct Worker {
     inflater: Inflater,
     deflater: Deflater,
     inputs: Vec<Input>,
-    messages: Vec<Message>,
+    /// Messages not read yet; `incoming` is memory to fetch them with.
+    messages: VecDeque<Message>,
+    incoming: Vec<Message>,
     /// No room takes inputs any more.
     stopping: bool,
+    /// What was accepted is on its way to the disk for the last time.
+    flushing: bool,
     /// Ends when the last socket is gone.
     finishing: bool,
 }
@@ -104,7 +108,7 @@ impl Worker {
             pauses: Pauses::default(),
             room_serial: 0,
             ready: VecDeque::new(),
-            told: Vec::new(),
+            told: VecDeque::new(),
             dirty: Vec::new(),
             passes: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -115,8 +119,10 @@ impl Worker {
             inflater: Inflater::default(),
             deflater,
             inputs: Vec::new(),
-            messages: Vec::new(),
+            messages: VecDeque::new(),
+            incoming: Vec::new(),
             stopping: false,
+            flushing: false,
             finishing: false,
         }
     }
@@ -143,7 +149,7 @@ impl Worker {
             self.serve_ready();
             self.settle();
             self.flush();
-            if self.finishing && self.sockets.is_empty() {
+            if self.finishing && !self.flushing && self.sockets.is_empty() && self.messages.is_empty() {
                 return;
             }
         }
@@ -151,8 +157,11 @@ impl Worker {
 
     /// How long to wait for sockets.
     fn patience(&self) -> Duration {
-        let has_work =
-            !(self.ready.is_empty() && self.told.is_empty() && self.dirty.is_empty() && self.passes.is_empty());
+        let has_work = !(self.ready.is_empty()
+            && self.told.is_empty()
+            && self.dirty.is_empty()
+            && self.passes.is_empty()
+            && self.messages.is_empty());
         if has_work {
             return Duration::ZERO;
         }
@@ -169,7 +178,7 @@ impl Worker {
         socket.readable |= event.is_readable();
         if event.is_writable() && socket.outbox.is_stalled() {
             socket.outbox.is_writable();
-            self.told.push(slot);
+            self.told.push_back(slot);
         }
         if socket.readable && !std::mem::replace(&mut socket.queued, true) {
             self.ready.push_back(slot);
@@ -178,9 +187,10 @@ impl Worker {
 
     /// False: end now.
     fn read_messages(&mut self) -> bool {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.inbox.take(&mut messages);
-        for message in messages.drain(..) {
+        self.inbox.take(&mut self.incoming);
+        self.messages.extend(self.incoming.drain(..));
+        let until = Instant::now() + READING;
+        while let Some(message) = self.messages.pop_front() {
             match message {
                 Message::Arrival(arrival) => self.arrive(*arrival),
                 Message::Loaded(id, loaded) => self.loaded(id, loaded),
@@ -192,19 +202,26 @@ impl Worker {
                 }
                 Message::Compacted(id, snapshot_bytes) => {
                     let now_ms = self.shared.clock.now_ms();
-                    if let Some(open) = self.open_room(id) {
-                        open.compacted(snapshot_bytes, now_ms);
-                        self.touch(id);
-                    }
+                    self.guarded(id, |worker| {
+                        if let Some(open) = worker.open_room(id) {
+                            open.compacted(snapshot_bytes, now_ms);
+                        }
+                    });
+                    self.touch(id);
                 }
                 Message::Stop => self.stop(),
                 Message::Flushed(result) => self.flushed_all(&result),
                 Message::Finish => self.finishing = true,
                 Message::Abort => return false,
             }
+            if Instant::now() >= until {
+                break;
+            }
         }
-        messages.shrink_to(EVENTS_MAX);
-        self.messages = messages;
+        if self.messages.is_empty() {
+            self.messages.shrink_to(EVENTS_MAX);
+            self.incoming.shrink_to(EVENTS_MAX);
+        }
         true
     }
 
@@ -213,7 +230,13 @@ impl Worker {
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             match self.timers.pop() {
                 Some(Reverse((_, Timer::Unload(id)))) => self.unload(id, now),
-                Some(Reverse((_, Timer::Renew(member)))) => self.reconsider(crate::slots::slot_of(member)),
+                Some(Reverse((_, Timer::Renew(member)))) => {
+                    let slot = crate::slots::slot_of(member);
+                    if let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) {
+                        socket.renewing = false;
+                        self.reconsider(slot);
+                    }
+                }
                 Some(Reverse((_, Timer::Presence(id)))) => {
                     if let Some(open) = self.open_room(id) {
                         open.presence_came_due();
@@ -245,13 +268,17 @@ impl Worker {
     /// Puts a socket that may have something to say into the list of those to be served.
     fn reconsider(&mut self, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
-        if (socket.readable || !socket.backlog.is_empty()) && !std::mem::replace(&mut socket.queued, true) {
+        if socket.has_input() && !std::mem::replace(&mut socket.queued, true) {
             self.ready.push_back(slot);
         }
     }
 
     fn serve_ready(&mut self) {
-        for _ in 0..self.ready.len().min(SERVED_MAX) {
+        let until = Instant::now() + READING;
+        for _ in 0..self.ready.len() {
+            if Instant::now() >= until {
+                return;
+            }
             let Some(slot) = self.ready.pop_front() else { return };
             let Some(socket) = self.sockets.get_mut(slot) else { continue };
             socket.queued = false;
@@ -261,16 +288,21 @@ impl Worker {
                 Stage::Waiting(_) => {}
                 Stage::Open => {
                     let room = socket.room;
-                    let served = catch_unwind(AssertUnwindSafe(|| self.serve(slot)));
-                    if served.is_err() {
-                        self.inputs.clear();
-                        self.end(slot, "internal error");
-                        self.close_room(room, &Closing::Internal);
-                    }
+                    self.guarded(room, |worker| worker.serve(slot));
                 }
-                Stage::Ending { .. } => self.told.push(slot),
+                Stage::Ending { .. } => self.told.push_back(slot),
                 Stage::Draining { .. } => self.drain(slot),
             }
+        }
+    }
+
+    /// Does something for a room. A bug in it ends that room, and nothing else.
+    fn guarded(&mut self, room: RoomId, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            // What one client has sent must not get into a message of the next.
+            self.inputs.clear();
+            self.arena.clear();
+            self.close_room(room, &Closing::Internal);
         }
     }
 
@@ -290,33 +322,42 @@ impl Worker {
         }
         let (now, now_ms, limits) = (Instant::now(), shared.clock.now_ms(), &shared.config.limits);
         let private_bytes_max = limits.private_bytes_max as usize;
-        let mut ended = None;
-        if !socket.backlog.is_empty() {
-            inputs.extend(socket.backlog.drain(..));
-        } else if !socket.readable || socket.outbox.private_bytes() > private_bytes_max {
-            return;
-        } else {
-            let left = match socket.allowance.left(limits.bytes_per_s, now) {
-                Ok(left) => left,
-                Err(renewal) => return timers.push(Reverse((renewal, Timer::Renew(socket.member)))),
-            };
-            let most = left.min(buffer.len() as u64) as usize;
-            match socket.read(&mut buffer[..most]) {
-                Read::Nothing => return,
-                Read::Bytes(count) => {
-                    socket.allowance.spend(count);
-                    socket.readable = count == most || socket.hung_up;
-                    ended = socket.decode(&buffer[..count], arena, inflater, now_ms, inputs);
+        let (mut ended, mut has_read) = (None, false);
+        if !feed_backlog(socket, open, private_bytes_max, now_ms) {
+            // Its front is a question that has to wait, and everything else behind it.
+        } else if !socket.undecoded.is_empty() {
+            let rest = std::mem::take(&mut socket.undecoded);
+            ended = socket.decode(&rest, arena, inflater, now_ms, inputs);
+            has_read = true;
+        } else if socket.readable && socket.outbox.private_bytes() <= private_bytes_max {
+            match socket.allowance.left(limits.bytes_per_s, now) {
+                Ok(left) => {
+                    let most = left.min(buffer.len() as u64) as usize;
+                    match socket.read(&mut buffer[..most]) {
+                        Read::Nothing => {}
+                        Read::Bytes(count) => {
+                            has_read = true;
+                            socket.readable = count == most || socket.hung_up;
+                            ended = socket.decode(&buffer[..count], arena, inflater, now_ms, inputs);
+                            socket.allowance.spend(count);
+                            open.note_read(count);
+                        }
+                        Read::Ended(reason) => ended = Some(reason),
+                    }
                 }
-                Read::Ended(reason) => ended = Some(reason),
+                Err(renewal) if !socket.renewing => {
+                    socket.renewing = true;
+                    timers.push(Reverse((renewal, Timer::Renew(socket.member))));
+                }
+                Err(_) => {}
             }
         }
         feed(socket, open, inputs, private_bytes_max, now_ms);
         if socket.outbox.has_control() {
-            told.push(slot);
+            told.push_back(slot);
         }
         let room = socket.room;
-        if ended.is_none() && socket.backlog.is_empty() && socket.readable {
+        if has_read && ended.is_none() && socket.backlog.is_empty() && socket.has_input() {
             self.reconsider(slot);
         }
         self.touch(room);
@@ -332,7 +373,7 @@ impl Worker {
         socket.ended.get_or_insert_with(|| reason.into());
         if socket.outbox.is_ending() && !socket.outbox.has_failed() {
             socket.begin_ending();
-            self.told.push(slot);
+            self.told.push_back(slot);
         } else {
             self.remove(slot);
         }
@@ -343,12 +384,15 @@ impl Worker {
         let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
         let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.is_open()) else { return };
         let (room, member, backlog) = (socket.room, socket.member, std::mem::take(&mut socket.backlog));
-        let Some(open) = open_room(&mut self.rooms, room) else { return };
-        // What it has said counts; what it has asked nobody would read.
-        for input in backlog.into_iter().filter(|input| input.asker().is_none()) {
-            open.handle(input, now_ms);
-        }
-        open.handle(Input::Leave(member), now_ms);
+        let stopping = self.stopping;
+        self.guarded(room, |worker| {
+            let Some(open) = worker.open_room(room) else { return };
+            // What it has said counts, unless what is accepted now would come too late for the disk; what it has asked nobody would read.
+            for input in backlog.into_iter().filter(|input| input.asker().is_none() && !stopping) {
+                open.handle(input, now_ms);
+            }
+            open.handle(Input::Leave(member), now_ms);
+        });
         self.unseat(slot, room, now);
         self.touch(room);
     }
@@ -379,6 +423,9 @@ impl Worker {
         // Fails only when it is not registered.
         let _ = self.poll.registry().deregister(&mut socket.stream);
         if matches!(socket.stage, Stage::Waiting(_)) {
+            if let Some(Host { stage: crate::host::Stage::Loading(waiting), .. }) = find(&mut self.rooms, socket.room) {
+                waiting.retain(|&other| other != slot);
+            }
             tracing::debug!(action = "http.abandoned", "client left during the handshake");
         } else if socket.was_open {
             let reason = socket.ended.as_deref().unwrap_or("connection lost");
@@ -414,13 +461,28 @@ impl Worker {
         let reads = !socket.readable && !socket.deferred && socket.backlog.is_empty();
         match sweep(socket, reads, now_ms, &self.shared.config) {
             Due::Nothing => {}
-            Due::Flush => self.told.push(slot),
+            Due::Flush => self.told.push_back(slot),
             Due::End(closing) => {
                 socket.say_farewell(&closing);
                 self.end(slot, "connection lost");
             }
         }
     }
+}
+
+/// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
+fn feed_backlog(socket: &mut Socket, open: &mut Open, private_bytes_max: usize, now_ms: u64) -> bool {
+    while let Some(front) = socket.backlog.front() {
+        let asks = front.asker().is_some();
+        if asks && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max) {
+            return false;
+        }
+        socket.unanswered += u32::from(asks);
+        if let Some(front) = socket.backlog.pop_front() {
+            open.handle(front, now_ms);
+        }
+    }
+    true
 }
 
 /// Hands inputs to a room until one is a question that has to wait. One question is answered before the next is asked: a small frame of

@@ -58,11 +58,13 @@ impl Worker {
             hung_up: false,
             queued: false,
             deferred: false,
+            renewing: false,
             was_open: false,
             unanswered: 0,
             stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, deadline })),
             outbox: Outbox::default(),
             backlog: VecDeque::new(),
+            undecoded: Vec::new(),
             liveness: Liveness::new(now_ms),
             allowance: Allowance::new(limits.bytes_per_s, now),
             ended: None,
@@ -148,6 +150,11 @@ impl Worker {
 
     /// Makes a connection a member of its room.
     fn admit(&mut self, slot: usize) {
+        let Some(room) = self.sockets.get(slot).map(|socket| socket.room) else { return };
+        self.guarded(room, |worker| worker.let_in(slot));
+    }
+
+    fn let_in(&mut self, slot: usize) {
         let Self { sockets, rooms, shared, inputs, arena, inflater, told, .. } = self;
         let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
         let Some(socket) = sockets.get_mut(slot) else { return };
@@ -174,7 +181,7 @@ impl Worker {
         }
         let ended = socket.decode(&early, arena, inflater, now_ms, inputs);
         feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);
-        told.push(slot);
+        told.push_back(slot);
         let room = socket.room;
         self.touch(room);
         self.reconsider(slot);
@@ -188,7 +195,7 @@ impl Worker {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         socket.outbox.end([error_response(status, reason, Some(retry_after_s)).into()]);
         socket.begin_ending();
-        self.told.push(slot);
+        self.told.push_back(slot);
     }
 
     /// Ends a room: what it has is on the disk, or cannot get there.
@@ -200,7 +207,7 @@ impl Worker {
             if let Some(socket) = self.sockets.get_mut(slot) {
                 socket.say_farewell(closing);
                 socket.begin_ending();
-                self.told.push(slot);
+                self.told.push_back(slot);
             }
         }
         self.forget_room(id);
@@ -240,7 +247,9 @@ impl Worker {
             return;
         }
         let compact = open.wants_compaction(compact_bytes_min, true);
-        if open.is_settled() && !open.is_dirty {
+        if open.has_failed() {
+            self.storage_failed(id, "a sync failed");
+        } else if open.is_settled() && !open.is_dirty {
             self.forget_room(id);
         } else {
             if compact {
@@ -260,8 +269,12 @@ impl Worker {
         open.rest();
         let id = *id;
         let compact = open.is_quiet() && open.wants_compaction(self.shared.config.store.compact_bytes_min, true);
-        if open.room.wants_ticks() {
-            open.handle(Input::Tick, now_ms);
+        if open.room.wants_ticks() || open.has_failed() {
+            self.guarded(id, |worker| {
+                if let Some(open) = worker.open_room(id) {
+                    open.handle(Input::Tick, now_ms);
+                }
+            });
             self.touch(id);
         }
         if compact {
@@ -279,7 +292,9 @@ impl Worker {
 
     /// Nobody new gets in, no room takes anything more, and everything accepted goes to the disk.
     pub(super) fn stop(&mut self) {
-        self.stopping = true;
+        // What was read before is in the log, and so in the flush.
+        self.settle();
+        (self.stopping, self.flushing) = (true, true);
         let waiting: Vec<usize> = self
             .sockets
             .iter()
@@ -290,12 +305,19 @@ impl Worker {
         }
         let (store, inbox) = (self.shared.store.clone(), self.inbox.clone());
         self.shared.runtime.spawn_blocking(move || {
-            inbox.send(Message::Flushed(store.flush().map_err(|error| error.to_string())));
+            let flushed = store.flush().map_err(|error| error.to_string());
+            // Whoever is told may open the folder again.
+            drop(store);
+            inbox.send(Message::Flushed(flushed));
         });
     }
 
     /// Everything is on the disk, or not: who waits for an acknowledgement gets it, and everybody is told to go.
     pub(super) fn flushed_all(&mut self, result: &Result<(), String>) {
+        self.flushing = false;
+        if result.is_err() {
+            self.shared.flush_failed.store(true, Ordering::Release);
+        }
         let now_ms = self.shared.clock.now_ms();
         let ids: Vec<RoomId> = self.rooms.iter().map(|(_, host)| host.id).collect();
         for id in ids {
@@ -305,11 +327,13 @@ impl Worker {
                         open.note_durable(now_ms);
                         open.perform(&mut self.sockets, &mut self.deflater, &mut self.told, &mut Vec::new());
                     }
+                    // What was published and not sent yet comes before the farewell.
+                    let members = self.open_room(id).map_or(Vec::new(), |open| open.members.clone());
+                    members.into_iter().for_each(|slot| self.flush_one(slot as usize));
                     self.close_room(id, &Closing::ShuttingDown);
                 }
                 Err(error) => {
                     self.report(id, error);
-                    self.shared.flush_failed.store(true, Ordering::Release);
                     self.close_room(id, &Closing::StorageFailed);
                 }
             }

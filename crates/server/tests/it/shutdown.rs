@@ -60,6 +60,27 @@ async fn members_are_told_when_everything_accepted_is_on_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_last_client_left_behind_is_waited_for() {
+    let disk = FaultyDisk::new();
+    let mut server = Running::start(config(), store_on(&disk)).await;
+    let mut author = Provider::enter(server.address, "/r", 1).await;
+    let held = HeldSyncs::of(&disk);
+    author.write("held").await;
+    on_disk(&disk, FaultyDisk::await_held_sync).await;
+    author.client.vanish();
+    while health(server.address).await.contains("\"connections\":1") {}
+    disk.fail_syncs("log/", std::io::ErrorKind::Other);
+    server.begin_stop();
+    let stopped = tokio::spawn(server.stopped());
+    drop(held);
+    assert!(!stopped.await.expect("no panic"), "it says that all is stored");
+}
+
+async fn health(address: SocketAddr) -> String {
+    request(address, "GET /health HTTP/1.1\r\n\r\n").await.body
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_disk_that_hangs_it_stops_at_the_deadline() {
     let disk = FaultyDisk::new();
     let mut config = config();

@@ -98,6 +98,46 @@ async fn who_takes_no_byte_for_too_long_is_closed_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_larger_than_the_ring_costs_nobody_its_place() {
+    let server = Running::start(small_ring(), memory()).await;
+    let mut writer = Provider::enter(server.address, "/r", 2).await;
+    let mut reader = Provider::enter(server.address, "/r", 3).await;
+    let mut batch = Vec::new();
+    let texts = [200 << 10, 10, 100 << 10, 10];
+    for bytes in texts {
+        let edit = writer.writer.write(&"x".repeat(bytes));
+        batch.extend(testkit::client::binary(&crate::provider::update(&edit)));
+    }
+    writer.client.send_raw(&batch).await;
+    for bytes in texts {
+        match reader.hear().await {
+            // A catch-up would be all of them in one.
+            Said::Update(update) => assert!((bytes..bytes + 40).contains(&update.len()), "{}", update.len()),
+            other => panic!("{other:?}"),
+        }
+    }
+    writer.hear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_a_hundred_thousand_questions_at_once_delays_nobody() {
+    let server = Running::start(config(), memory()).await;
+    let mut bystander = Provider::enter(server.address, "/r", 2).await;
+    let mut asker = Client::connect(server.address, "/r").await;
+    // Each byte is a question; they are answered one after the other.
+    let questions = testkit::client::binary(&[3; 1_000]).repeat(100);
+    asker.send_raw(&questions).await;
+    let mut answers = 0;
+    for _ in 0..50 {
+        bystander.write_and_save("y").await;
+    }
+    while answers < 100_000 {
+        let Heard::Message(message) = asker.hear().await else { panic!("after {answers} answers") };
+        answers += usize::from(message.starts_with(&[1]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_without_reading_is_not_read_and_gets_every_answer_in_the_end() {
     let mut config = config();
     config.limits.private_bytes_max = 4 << 10;

@@ -15,8 +15,8 @@ const openLoop = (clients, writers = 10) => ({
   chart: true
 })
 
-const saturated = (clients, inFlight) => ({
-  args: ['fanout', '--clients', clients, '--writers', 10, '--in-flight', inFlight],
+const saturated = (clients, inFlight, textBytes = 80) => ({
+  args: ['fanout', '--clients', clients, '--writers', 10, '--in-flight', inFlight, '--text-bytes', textBytes],
   about: `1 room of ${thousands(clients)}, 10 writers, each ${inFlight} updates in flight: CPU a delivery`,
   figures: [cpu, ['deliveries', '/s']],
   chart: true
@@ -37,7 +37,8 @@ export const workloads = {
   'fanout-1000': openLoop(1_000),
   'saturated-100x4': saturated(100, 4),
   'saturated-1000x4': saturated(1_000, 4),
-  'saturated-100x32': saturated(100, 32),
+  // Short texts: at a third of a million updates a second, longer ones would reach a document's 64 MiB before the end.
+  'saturated-100x32': saturated(100, 32, 32),
   trace: {
     args: ['trace'],
     needs: documents,

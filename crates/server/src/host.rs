@@ -117,7 +117,8 @@ struct Voice {
     deflate: bool,
     members: u32,
     ring: Ring,
-    /// The last answers that had to be encoded and their frames, one of each kind: many who join at once are sent the same.
+    /// The last answers that had to be encoded and their frames, one of each kind: many who join at once are sent the same. An answer is known by its
+    /// bytes' place, which is kept with it; dropped every few seconds.
     answers: Option<Box<Answers>>,
 }
 
@@ -448,7 +449,6 @@ impl Open {
             );
         }
         for voice in &mut self.voices {
-            voice.answers = None;
             if let Some(compressed) = voice.compressed(event, deflater) {
                 voice.ring.push(except, |out| append_compressed_frame(Opcode::Binary, compressed, out));
                 continue;

@@ -3,9 +3,11 @@
 //! `node conformance/traces.mjs --write target/traces` makes the input; then `cargo bench -p bench --bench document`.
 //! criterion's time divided by the number of updates is what counts: it is printed as time per element.
 
+mod traces;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use document::{Document, MessageLimits, RoomLimits, StateVector, Update};
-use std::path::PathBuf;
+use traces::read;
 use yrs::updates::decoder::Decode;
 use yrs::{Doc, Transact};
 
@@ -60,26 +62,6 @@ fn replay(mut document: Document, updates: &[Vec<u8>]) -> Document {
         document.add(&update, 0);
     }
     document
-}
-
-/// `u32 count, (u32 length, bytes)*`, little endian.
-fn read(name: &str) -> Vec<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/traces/{name}.updates"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "cannot read {}: {error}; make it with `node conformance/traces.mjs --write target/traces`",
-            path.display()
-        )
-    });
-    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
-    let mut at = 4;
-    (0..number(0))
-        .map(|_| {
-            let update = bytes[at + 4..at + 4 + number(at)].to_vec();
-            at += 4 + update.len();
-            update
-        })
-        .collect()
 }
 
 criterion_group!(benches, traces);

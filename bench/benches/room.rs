@@ -2,12 +2,14 @@
 //!
 //! `cargo bench -p bench --bench room`; the openings need the traces, which `node conformance/traces.mjs --write target/traces` makes.
 
+mod traces;
+
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use document::lib0::{write_var_bytes, write_var_uint};
 use document::{Document, MessageLimits, RoomLimits, StateVector, Update};
 use room::{Access, Change, Effects, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
-use std::path::PathBuf;
+use traces::read;
 
 /// Everybody in the room.
 const MEMBERS: u64 = 100;
@@ -134,26 +136,6 @@ fn everything(updates: &[Vec<u8>]) -> StateVector {
         document.add(&Update::validate(bytes.as_slice(), &MessageLimits::default()).expect("the trace is valid"), 0);
     }
     document.state_vector()
-}
-
-/// `u32 count, (u32 length, bytes)*`, little endian.
-fn read(name: &str) -> Vec<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/traces/{name}.updates"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "cannot read {}: {error}; make it with `node conformance/traces.mjs --write target/traces`",
-            path.display()
-        )
-    });
-    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
-    let mut at = 4;
-    (0..number(0))
-        .map(|_| {
-            let update = bytes[at + 4..at + 4 + number(at)].to_vec();
-            at += 4 + update.len();
-            update
-        })
-        .collect()
 }
 
 criterion_group!(benches, presence, openings);

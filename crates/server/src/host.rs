@@ -4,7 +4,7 @@
 //! All rules are in the `room` crate. Waits for nothing; owns no socket.
 
 use crate::ring::Ring;
-use crate::slots::{Named, RoomId, slot_of};
+use crate::slots::{RoomId, slot_of};
 use crate::socket::Socket;
 use crate::websocket::{Deflater, Opcode, append_compressed_frame, begin_frame, encode_compressed_frame};
 use crate::workers::Shared;
@@ -47,10 +47,9 @@ pub(crate) enum Stage {
     Open(Box<Open>),
 }
 
-impl Named<RoomId> for Host {
-    fn id(&self) -> RoomId {
-        self.id
-    }
+/// The room of this name, if it is still the same life of it.
+pub(crate) fn find(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Host> {
+    rooms.get_mut(id.slot as usize).filter(|host| host.id == id)
 }
 
 /// A room that was read from the store.
@@ -290,6 +289,11 @@ impl Open {
     /// Takes no inputs now: too much waits for the disk, or the members have not been offered the last batch yet.
     pub(crate) fn is_busy(&self) -> bool {
         self.pass.is_some() || self.read_bytes > READ_BYTES_MAX || self.room.is_congested()
+    }
+
+    /// Those who were kept waiting, if they need not wait any longer.
+    pub(crate) fn take_deferred(&mut self) -> Vec<u32> {
+        if self.is_busy() { Vec::new() } else { std::mem::take(&mut self.deferred) }
     }
 
     /// Notes what was read for it in this turn.

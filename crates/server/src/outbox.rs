@@ -7,7 +7,7 @@ use crate::ring::{Ring, Run};
 use bytes::{Buf, Bytes};
 use room::MemberId;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 
 /// Slices of one vectored write. The ring's frames lie together, so few are needed; the kernel takes up to 1,024.
 const SLICES_MAX: usize = 32;
@@ -207,7 +207,8 @@ impl Outbox {
         let mut left = WRITE_BYTES_MAX;
         if let Some(run) = self.only_run(ring, member) {
             // What most members of a room have to be told most of the time.
-            self.write_run(stream, ring, run);
+            let piece = Piece { source: Source::Ring(run.end), bytes: run.bytes.len() };
+            self.wrote(stream.write(run.bytes), &[piece], piece.bytes, ring);
             if ring.is_some_and(|ring| self.next == ring.end()) {
                 return false;
             }
@@ -230,21 +231,27 @@ impl Outbox {
                 [slice] => stream.write(slice),
                 slices => stream.write_vectored(slices),
             };
-            match written {
-                Ok(0) => self.failed = true,
-                Ok(written) => {
-                    // The kernel's buffer is full; it says so when it has emptied.
-                    self.stalled = written < offered;
-                    left = left.saturating_sub(written);
-                    self.taken_bytes += written as u64;
-                    self.took(&pieces[..count], written, ring);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.stalled = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.failed = true,
-            }
+            left = left.saturating_sub(self.wrote(written, &pieces[..count], offered, ring));
         }
         false
+    }
+
+    /// Takes note of what one write came to. Returns how many bytes the kernel took.
+    fn wrote(&mut self, written: io::Result<usize>, pieces: &[Piece], offered: usize, ring: Option<&Ring>) -> usize {
+        match written {
+            Ok(0) => self.failed = true,
+            Ok(written) => {
+                // The kernel's buffer is full; it says so when it has emptied.
+                self.stalled = written < offered;
+                self.taken_bytes += written as u64;
+                self.took(pieces, written, ring);
+                return written;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.stalled = true,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => self.failed = true,
+        }
+        0
     }
 
     /// What the ring has, if that is all there is, and lies in one piece that one write takes.
@@ -258,21 +265,6 @@ impl Outbox {
         let mut runs = ring.runs(member, self.next, u64::MAX);
         let run = runs.next().filter(|run| (1..=WRITE_BYTES_MAX).contains(&run.bytes.len()))?;
         runs.next().is_none().then_some(run)
-    }
-
-    fn write_run(&mut self, stream: &mut impl Write, ring: Option<&Ring>, run: Run<'_>) {
-        let piece = Piece { source: Source::Ring(run.end), bytes: run.bytes.len() };
-        match stream.write(run.bytes) {
-            Ok(0) => self.failed = true,
-            Ok(written) => {
-                self.stalled = written < piece.bytes;
-                self.taken_bytes += written as u64;
-                self.took(&[piece], written, ring);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.stalled = true,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => self.failed = true,
-        }
     }
 
     /// The next pieces in the order in which they leave.
@@ -442,7 +434,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     const ME: MemberId = MemberId(1);
     const OTHER: MemberId = MemberId(2);

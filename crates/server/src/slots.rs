@@ -2,7 +2,6 @@
 //! and not somebody else.
 
 use room::MemberId;
-use slab::Slab;
 
 /// Bits of a member's name that say where its socket is; a worker has fewer sockets than that.
 const SLOT_BITS: u32 = 24;
@@ -22,14 +21,4 @@ pub(crate) fn member_at(slot: usize, serial: u64) -> MemberId {
 /// Where a member's socket is, or was.
 pub(crate) fn slot_of(member: MemberId) -> usize {
     (member.0 & ((1 << SLOT_BITS) - 1)) as usize
-}
-
-/// What is in a slot and knows its own name.
-pub(crate) trait Named<Id> {
-    fn id(&self) -> Id;
-}
-
-/// What is at the place of a name, if it is still the same.
-pub(crate) fn find<T: Named<RoomId>>(slab: &mut Slab<T>, id: RoomId) -> Option<&mut T> {
-    slab.get_mut(id.slot as usize).filter(|found| found.id() == id)
 }

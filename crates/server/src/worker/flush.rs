@@ -1,8 +1,8 @@
 //! The second half of a turn: what the rooms have decided is written, told, and sent.
 
 use super::{Timer, Worker, open_room};
-use crate::host::{Passed, Stage};
-use crate::slots::{RoomId, find};
+use crate::host::{Passed, Stage, find};
+use crate::slots::RoomId;
 use crate::socket;
 use room::{Closing, Input};
 use std::cmp::Reverse;
@@ -86,7 +86,7 @@ impl Worker {
         }
         let has_news = open.set_bell();
         let wants_compaction = open.wants_compaction(self.shared.config.store.compact_bytes_min, false);
-        let resumed = if open.is_busy() { Vec::new() } else { std::mem::take(&mut open.deferred) };
+        let resumed = open.take_deferred();
         if wants_compaction {
             self.compact(id);
         }
@@ -128,7 +128,7 @@ impl Worker {
                 return;
             }
             if let Some(open) = open_room(&mut self.rooms, id) {
-                let resumed = if open.is_busy() { Vec::new() } else { std::mem::take(&mut open.deferred) };
+                let resumed = open.take_deferred();
                 if open.begin_pass() {
                     self.passes.push_back(id);
                 }

@@ -14,8 +14,8 @@ mod rooms;
 
 pub(crate) use inbox::{Arrival, Inbox, Message};
 
-use crate::host::{Host, Open};
-use crate::slots::{RoomId, find};
+use crate::host::{Host, Open, find};
+use crate::slots::RoomId;
 use crate::socket::{Read, Socket, Stage};
 use crate::websocket::{Deflater, Inflater};
 use crate::workers::Shared;
@@ -180,8 +180,8 @@ impl Worker {
             socket.outbox.is_writable();
             self.told.push_back(slot);
         }
-        if socket.readable && !std::mem::replace(&mut socket.queued, true) {
-            self.ready.push_back(slot);
+        if socket.readable {
+            self.reconsider(slot);
         }
     }
 
@@ -458,7 +458,7 @@ impl Worker {
         use crate::liveness::{Due, sweep};
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         // One that is kept from being read is not judged by its silence.
-        let reads = !socket.readable && !socket.deferred && socket.backlog.is_empty();
+        let reads = !socket.has_input() && !socket.deferred;
         match sweep(socket, reads, now_ms, &self.shared.config) {
             Due::Nothing => {}
             Due::Flush => self.told.push_back(slot),
@@ -472,32 +472,35 @@ impl Worker {
 
 /// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
 fn feed_backlog(socket: &mut Socket, open: &mut Open, private_bytes_max: usize, now_ms: u64) -> bool {
-    while let Some(front) = socket.backlog.front() {
-        let asks = front.asker().is_some();
-        if asks && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max) {
+    while let Some(front) = socket.backlog.pop_front() {
+        if has_to_wait(socket, &front, private_bytes_max) {
+            socket.backlog.push_front(front);
             return false;
         }
-        socket.unanswered += u32::from(asks);
-        if let Some(front) = socket.backlog.pop_front() {
-            open.handle(front, now_ms);
-        }
+        hand_over(socket, open, front, now_ms);
     }
     true
 }
 
-/// Hands inputs to a room until one is a question that has to wait. One question is answered before the next is asked: a small frame of
-/// questions would otherwise make any number of large answers.
+/// Hands inputs to a room until one is a question that has to wait.
 fn feed(socket: &mut Socket, open: &mut Open, inputs: &mut Vec<Input>, private_bytes_max: usize, now_ms: u64) {
     for input in inputs.drain(..) {
-        let asks = input.asker().is_some();
-        let waits = asks && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max);
-        if waits || !socket.backlog.is_empty() {
+        if !socket.backlog.is_empty() || has_to_wait(socket, &input, private_bytes_max) {
             socket.backlog.push_back(input);
-            continue;
+        } else {
+            hand_over(socket, open, input, now_ms);
         }
-        socket.unanswered += u32::from(asks);
-        open.handle(input, now_ms);
     }
+}
+
+/// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers.
+fn has_to_wait(socket: &Socket, input: &Input, private_bytes_max: usize) -> bool {
+    input.asker().is_some() && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max)
+}
+
+fn hand_over(socket: &mut Socket, open: &mut Open, input: Input, now_ms: u64) {
+    socket.unanswered += u32::from(input.asker().is_some());
+    open.handle(input, now_ms);
 }
 
 fn open_room(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Open> {

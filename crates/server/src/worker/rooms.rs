@@ -3,13 +3,13 @@
 //! A room loads once: two first visitors get the same one, and since one thread decides, loading never overlaps with unloading.
 
 use super::inbox::{Arrival, Bell, Message};
-use super::{Timer, Worker, feed, open_room};
-use crate::host::{self, Host, Loaded, Open};
+use super::{Timer, Worker, feed, hand_over, open_room};
+use crate::host::{self, Host, Loaded, Open, find};
 use crate::liveness::Liveness;
 use crate::logging::Printable;
 use crate::outbox::Outbox;
 use crate::request::error_response;
-use crate::slots::{RoomId, find, member_at};
+use crate::slots::{RoomId, member_at};
 use crate::socket::{Allowance, ConnectionId, Socket, Stage, Waiting};
 use crate::upgrade::SHUTTING_DOWN;
 use crate::websocket::Decoder;
@@ -176,8 +176,7 @@ impl Worker {
         socket.session.open(inputs);
         // Its own questions at the door are few; they need not wait for each other.
         for input in inputs.drain(..) {
-            socket.unanswered += u32::from(input.asker().is_some());
-            open.handle(input, now_ms);
+            hand_over(socket, open, input, now_ms);
         }
         let ended = socket.decode(&early, arena, inflater, now_ms, inputs);
         feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);

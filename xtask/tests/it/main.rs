@@ -49,9 +49,10 @@ fn every_path_that_the_architecture_names_exists() {
 fn every_dependency_has_its_line_in_the_architecture() {
     let table = read("ARCHITECTURE.md");
     let table = table.split_once("## Dependencies").expect("a section on dependencies").1;
-    let own = ["document", "room", "dialect", "store", "server", "testkit", "load", "bench"];
+    let own = ["document", "identity", "room", "dialect", "store", "server", "testkit", "load", "bench"];
     for folder in [
         "crates/document",
+        "crates/identity",
         "crates/room",
         "crates/dialect",
         "crates/store",

@@ -1,5 +1,6 @@
 //! The world around the rooms: sockets, tasks, configuration, logs. A library, so that tests can run a whole server in their process.
 
+pub mod address;
 pub mod auth;
 mod changes;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod routes;
 mod serve;
 mod slots;
 mod socket;
+mod transport;
 mod upgrade;
 pub mod websocket;
 mod worker;
@@ -27,3 +29,5 @@ mod workers;
 pub use clock::Clock;
 pub use offline::{export, import, list};
 pub use serve::{Server, open_store};
+pub use transport::certificates::CertificateError;
+pub use transport::listen::ListenError;

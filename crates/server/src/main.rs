@@ -44,9 +44,11 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
     // Blocking threads only read rooms from the disk: more of them than the disk serves at once would only take memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(8).enable_all().build()?;
     let in_order = runtime.block_on(async {
-        let server = Server::bind(config.clone(), store).map_err(|error| cannot_listen(config, &error))?;
+        let server = Server::bind(config.clone(), store)?;
         let dialects = dialect::ALL.map(|dialect| dialect.name()).join(", ");
-        tracing::info!(action = "server.start", listen = %server.address()?, data = %config.data.display(), dialects, "ready");
+        let unix_socket = config.unix_socket.as_ref().map(|path| tracing::field::display(path.display()));
+        let tls = config.tls.certificate.is_some();
+        tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, data = %config.data.display(), dialects, "ready");
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)
@@ -57,16 +59,6 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn cannot_listen(config: &server::config::Config, error: &std::io::Error) -> String {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "; stop the program that listens there, or choose another port with --listen",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another with --listen",
-        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address: choose another with --listen",
-        _ => "",
-    };
-    format!("cannot listen on {}: {error}{hint}", config.listen)
 }
 
 /// Done at the first SIGTERM or SIGINT.

@@ -9,6 +9,12 @@ use room::MemberId;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
+/// What an outbox writes to. A write that takes less than it is offered means that the kernel takes no more.
+pub(crate) trait Sink: Write {
+    /// Something that was taken is not with the kernel yet: `flush` goes on with it, and nothing more is taken before.
+    fn holds(&self) -> bool;
+}
+
 /// Slices of one vectored write. The ring's frames lie together, so few are needed; the kernel takes up to 1,024.
 const SLICES_MAX: usize = 32;
 /// Bytes of one write, and of one flush about: other sockets are served in between.
@@ -203,12 +209,16 @@ impl Outbox {
     }
 
     /// Writes what the stream takes. True: there is more, and the stream might take it, but others come first.
-    pub(crate) fn flush(&mut self, stream: &mut impl Write, ring: Option<&Ring>, member: MemberId) -> bool {
+    pub(crate) fn flush(&mut self, stream: &mut impl Sink, ring: Option<&Ring>, member: MemberId) -> bool {
         let mut left = WRITE_BYTES_MAX;
+        if stream.holds() && !self.stalled && !self.failed {
+            self.sent_on(stream.flush());
+        }
         if let Some(run) = self.only_run(ring, member) {
             // What most members of a room have to be told most of the time.
             let piece = Piece { source: Source::Ring(run.end), bytes: run.bytes.len() };
-            self.wrote(stream.write(run.bytes), &[piece], piece.bytes, ring);
+            let written = stream.write(run.bytes);
+            self.wrote(written, piece.bytes, stream.holds(), &[piece], ring);
             if ring.is_some_and(|ring| self.next == ring.end()) {
                 return false;
             }
@@ -231,18 +241,34 @@ impl Outbox {
                 [slice] => stream.write(slice),
                 slices => stream.write_vectored(slices),
             };
-            left = left.saturating_sub(self.wrote(written, &pieces[..count], offered, ring));
+            left = left.saturating_sub(self.wrote(written, offered, stream.holds(), &pieces[..count], ring));
         }
         false
     }
 
-    /// Takes note of what one write came to. Returns how many bytes the kernel took.
-    fn wrote(&mut self, written: io::Result<usize>, pieces: &[Piece], offered: usize, ring: Option<&Ring>) -> usize {
+    /// Takes note of what became of bytes that the stream has held.
+    fn sent_on(&mut self, sent: io::Result<()>) {
+        match sent {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.stalled = true,
+            Err(_) => self.failed = true,
+            Ok(()) => {}
+        }
+    }
+
+    /// Takes note of what one write came to. Returns how many bytes the stream took.
+    fn wrote(
+        &mut self,
+        written: io::Result<usize>,
+        offered: usize,
+        holds: bool,
+        pieces: &[Piece],
+        ring: Option<&Ring>,
+    ) -> usize {
         match written {
             Ok(0) => self.failed = true,
             Ok(written) => {
                 // The kernel's buffer is full; it says so when it has emptied.
-                self.stalled = written < offered;
+                self.stalled = holds || written < offered;
                 self.taken_bytes += written as u64;
                 self.took(pieces, written, ring);
                 return written;
@@ -417,7 +443,9 @@ impl Outbox {
 
     /// All has been said.
     pub(crate) fn is_finished(&self) -> bool {
-        self.failed || self.ending.as_ref().is_some_and(Vec::is_empty) && self.unfinished.is_empty()
+        let said = self.ending.as_ref().is_some_and(Vec::is_empty) && self.unfinished.is_empty();
+        // A stream that holds something is stalled.
+        self.failed || said && !self.stalled
     }
 
     /// Bytes that the kernel took so far: who takes none is too slow.
@@ -472,6 +500,70 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    impl Sink for Narrow {
+        fn holds(&self) -> bool {
+            false
+        }
+    }
+
+    /// A stream that takes so many bytes while it holds nothing, and sends as many on when it can.
+    #[derive(Default)]
+    struct Holding {
+        held: Vec<u8>,
+        below: Narrow,
+    }
+
+    impl Write for Holding {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.flush()?;
+            let count = bytes.len().min(16);
+            self.held.extend_from_slice(&bytes[..count]);
+            match self.flush() {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+                _ => Ok(count),
+            }
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.write(&joined)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            while !self.held.is_empty() {
+                let count = self.below.write(&self.held)?;
+                self.held.drain(..count);
+            }
+            Ok(())
+        }
+    }
+
+    impl Sink for Holding {
+        fn holds(&self) -> bool {
+            !self.held.is_empty()
+        }
+    }
+
+    #[test]
+    fn what_the_stream_holds_is_sent_on_although_nothing_else_waits() {
+        let mut outbox = Outbox::default();
+        let mut stream = Holding { below: Narrow { width: 3, ..Narrow::default() }, ..Holding::default() };
+        outbox.private(0, Bytes::from_static(b"0123456789"));
+        outbox.flush(&mut stream, None, ME);
+        assert!(outbox.is_stalled() && outbox.private_bytes() == 0, "taken, and not sent");
+        outbox.end([Bytes::from_static(b"<bye>")]);
+        for sent in [3, 6, 9, 12, 15] {
+            outbox.flush(&mut stream, None, ME);
+            assert!(!outbox.is_finished() && outbox.is_stalled());
+            stream.below.left = stream.below.width;
+            outbox.is_writable();
+            outbox.flush(&mut stream, None, ME);
+            assert_eq!(stream.below.taken.len(), sent);
+        }
+        assert!(outbox.is_finished() && !outbox.is_stalled());
+        assert_eq!(stream.below.taken, b"0123456789<bye>");
     }
 
     fn push(ring: &mut Ring, author: MemberId, text: &str) {

@@ -7,6 +7,9 @@ use crate::auth::{Anonymous, Gate};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
+use crate::transport::certificates::{Certificates, Renewal};
+use crate::transport::listen::{ListenError, Listeners};
+use crate::transport::{Door, Wire};
 use crate::upgrade::Entrance;
 use crate::workers::{Shared, Workers};
 use std::future::Future;
@@ -17,15 +20,13 @@ use std::time::Duration;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
 use store::{Store, StoreError};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
-
-/// Connections that may wait to be accepted: a thousand browsers return at once after a restart, and a shorter queue costs each of them a second.
-const BACKLOG: u32 = 4_096;
 
 /// A server that listens but does not serve yet.
 pub struct Server {
-    listener: TcpListener,
+    listeners: Listeners,
+    /// Of the certificate.
+    renewal: Option<Renewal>,
     entrance: Arc<Entrance>,
 }
 
@@ -53,62 +54,60 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
 
 impl Server {
     /// Listens, with everybody let in as `anonymous`.
-    pub fn bind(config: Config, store: Arc<dyn Store>) -> std::io::Result<Self> {
+    pub fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, ListenError> {
         Self::bind_with(config, store, Arc::new(Anonymous))
     }
 
     /// Listens, with a gate of the caller's. Called within a runtime of tokio, whose blocking threads wait for the disk.
-    pub fn bind_with(config: Config, store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> std::io::Result<Self> {
-        let socket = if config.listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(config.listen)?;
-        let listener = socket.listen(BACKLOG)?;
+    pub fn bind_with(config: Config, store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Result<Self, ListenError> {
+        let (certificates, renewal) = Certificates::open(&config.tls)?.unzip();
+        let listeners = Listeners::bind(&config)?;
         let (config, clock) = (Arc::new(config), Clock::start());
-        let compactor = Compactor::start(store.clone(), config.clone(), clock)?;
+        let compactor = Compactor::start(store.clone(), config.clone(), clock).map_err(ListenError::Threads)?;
         let threads = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some as usize,
         };
-        let workers = Workers::start(Shared::new(store, config.clone(), clock, compactor), threads)?;
-        let entrance = Arc::new(Entrance { workers, connections: Arc::default(), gate, config, clock });
-        Ok(Self { listener, entrance })
+        let shared = Shared::new(store, config.clone(), clock, compactor);
+        let workers = Workers::start(shared, threads).map_err(ListenError::Threads)?;
+        let door = Door { config: config.clone(), certificates };
+        let entrance = Arc::new(Entrance { workers, connections: Arc::default(), gate, config, clock, door });
+        Ok(Self { listeners, renewal, entrance })
     }
 
     /// Where it listens; of use when the port was 0.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listeners.address()
     }
 
     /// Serves until `stop` is done, then shuts down. True: everything was stored, and closed in order before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let Self { listener, entrance } = self;
-        let mut tasks = JoinSet::new();
+        let Self { listeners, renewal, entrance } = self;
+        let (mut tasks, mut background) = (JoinSet::new(), JoinSet::new());
+        if let Some(renewal) = renewal {
+            background.spawn(renewal.run());
+        }
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                accepted = listener.accept() => accept(&entrance, &mut tasks, accepted).await,
+                accepted = listeners.accept() => accept(&entrance, &mut tasks, accepted).await,
                 Some(_) = tasks.join_next() => {}
             }
         }
         let deadline = Duration::from_millis(entrance.config.shutdown_ms);
-        let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listener, &mut tasks)).await.is_ok();
+        let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listeners, &mut tasks)).await.is_ok();
         tasks.shutdown().await;
+        background.shutdown().await;
         in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
     }
 }
 
-async fn accept(
-    entrance: &Arc<Entrance>,
-    tasks: &mut JoinSet<()>,
-    accepted: std::io::Result<(tokio::net::TcpStream, SocketAddr)>,
-) {
+async fn accept(entrance: &Arc<Entrance>, tasks: &mut JoinSet<()>, accepted: std::io::Result<Wire>) {
     match accepted {
-        Ok((stream, _)) => {
-            // Without it a small frame waits up to 40 ms for the answer to the one before.
-            let _ = stream.set_nodelay(true);
+        Ok(wire) => {
             let entrance = entrance.clone();
-            tasks.spawn(async move { entrance.serve(stream).await });
+            tasks.spawn(async move { entrance.serve(wire).await });
         }
         Err(error) => {
             tracing::warn!(action = "server.error", %error, "cannot accept a connection; check the limit of open files");
@@ -118,14 +117,14 @@ async fn accept(
 }
 
 /// Refuses who comes now, and waits for the rooms to store everything and for the sockets to be gone.
-async fn shut_down(entrance: &Arc<Entrance>, listener: &TcpListener, tasks: &mut JoinSet<()>) {
+async fn shut_down(entrance: &Arc<Entrance>, listeners: &Listeners, tasks: &mut JoinSet<()>) {
     entrance.workers.stop();
     let mut late = JoinSet::new();
     // Whoever is on the way in still gets there, and is told like the others.
     while !tasks.is_empty() {
         tokio::select! {
             _ = tasks.join_next() => {}
-            accepted = listener.accept() => accept(entrance, &mut late, accepted).await,
+            accepted = listeners.accept() => accept(entrance, &mut late, accepted).await,
         }
     }
     let finished = entrance.workers.finished();
@@ -133,7 +132,7 @@ async fn shut_down(entrance: &Arc<Entrance>, listener: &TcpListener, tasks: &mut
     loop {
         tokio::select! {
             () = &mut finished => return,
-            accepted = listener.accept() => accept(entrance, &mut late, accepted).await,
+            accepted = listeners.accept() => accept(entrance, &mut late, accepted).await,
         }
     }
 }

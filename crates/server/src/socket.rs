@@ -3,15 +3,16 @@
 //! Reads into a buffer that belongs to the worker, so an idle connection holds none. Turns bytes into inputs; what becomes of them is the worker's
 //! business. Idle, it is a few hundred bytes.
 
+use crate::address::ClientAddress;
 use crate::connections::Accepted;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
 use crate::ring::Ring;
 use crate::slots::RoomId;
+use crate::transport::Stream;
 use crate::websocket::{DecodeError, Decoder, Inflater, Message, Opcode, close_frame, encode_frame, pong_frame};
 use bytes::BytesMut;
 use dialect::{Dialect, Frame, Session};
-use mio::net::TcpStream;
 use room::{Author, Closing, Input, MemberId};
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
@@ -26,7 +27,7 @@ const ENDING: Duration = Duration::from_secs(5);
 
 /// One connection.
 pub(crate) struct Socket {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) id: ConnectionId,
     /// Who it is, for the log.
     pub(crate) user: Author,
@@ -86,6 +87,7 @@ pub(crate) struct Waiting {
     pub(crate) admission: crate::auth::Admission,
     pub(crate) hello: Vec<u8>,
     pub(crate) early: Vec<u8>,
+    pub(crate) address: ClientAddress,
     pub(crate) deadline: Instant,
 }
 
@@ -119,7 +121,8 @@ impl Socket {
                 self.readable = false;
                 Read::Nothing
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Read::Nothing,
+            // In its next turn.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Read::Bytes(0),
             Err(error) => Read::Ended(error.to_string()),
         }
     }

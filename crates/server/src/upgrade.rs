@@ -2,6 +2,7 @@
 //!
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
+use crate::address::client_address;
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -10,6 +11,8 @@ use crate::http::{Health, respond};
 use crate::logging::redact_query;
 use crate::request::{HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse};
 use crate::routes::{Route, route};
+use crate::transport::door::{DoorError, speak_tls};
+use crate::transport::{Door, Incoming, Wire};
 use crate::websocket::{Opcode, close_frame, encode_frame};
 use crate::worker::Arrival;
 use crate::workers::Workers;
@@ -18,8 +21,7 @@ use room::Closing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -39,20 +41,40 @@ pub(crate) struct Entrance {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
+    pub(crate) door: Door,
 }
 
 impl Entrance {
     /// Serves one connection until its end.
-    pub(crate) async fn serve(&self, mut stream: TcpStream) {
+    pub(crate) async fn serve(&self, mut wire: Wire) {
         let Some(accepted) = self.connections.admit(self.config.limits.connections_max) else {
+            // A handshake only to say no would cost more than the connection.
+            if self.door.certificates.is_some() {
+                return tracing::debug!(action = "http.refused", address = %wire.address, "all connections are taken");
+            }
             return refuse(
-                &mut stream,
+                &mut wire,
                 &error_response(503, "the server has all the connections that it may have", Some(5)),
             )
             .await;
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
         let mut shutdown = self.workers.stopping();
+        let address = wire.address;
+        let opened = tokio::select! {
+            opened = tokio::time::timeout_at(deadline, self.door.open(wire)) => opened.unwrap_or(Err(DoorError::TooLate)),
+            () = stopped(&mut shutdown) => Err(DoorError::Stopping),
+        };
+        let mut stream = match opened {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(action = "http.refused", %address, %error);
+                if let DoorError::PlainHttp(mut wire) = error {
+                    refuse(&mut wire, &speak_tls()).await;
+                }
+                return;
+            }
+        };
         let head = tokio::select! {
             head = tokio::time::timeout_at(deadline, read_head(&mut stream)) => head,
             () = stopped(&mut shutdown) => {
@@ -60,12 +82,15 @@ impl Entrance {
             }
         };
         match head {
-            Ok(Ok(Some((head, early)))) => self.answer(stream, head, early, accepted, deadline).await,
+            Ok(Ok(Some((head, early)))) => {
+                stream.address = client_address(stream.address, &head, &self.config.proxy);
+                self.answer(stream, head, early, accepted, deadline).await;
+            }
             Ok(Ok(None)) => {
                 tracing::debug!(action = "http.abandoned", "connection ended before its request was complete");
             }
             Ok(Err(error)) => {
-                tracing::debug!(action = "http.refused", %error);
+                tracing::debug!(action = "http.refused", address = %stream.address, %error);
                 refuse(&mut stream, &error.response()).await;
             }
             Err(_) => refuse(&mut stream, &error_response(408, "the request did not arrive in time", None)).await,
@@ -74,7 +99,7 @@ impl Entrance {
 
     async fn answer(
         &self,
-        mut stream: TcpStream,
+        mut stream: Incoming,
         head: RequestHead,
         early: Vec<u8>,
         accepted: Accepted,
@@ -90,7 +115,8 @@ impl Entrance {
         match self.admit(&head) {
             Ok(room) => self.enter(stream, head, early, room, accepted, deadline).await,
             Err(response) => {
-                tracing::debug!(action = "http.refused", target = redact_query(&head.target), "upgrade refused");
+                let target = redact_query(&head.target);
+                tracing::debug!(action = "http.refused", address = %stream.address, target, "upgrade refused");
                 refuse(&mut stream, &response).await;
             }
         }
@@ -121,7 +147,7 @@ impl Entrance {
 
     async fn enter(
         &self,
-        stream: TcpStream,
+        stream: Incoming,
         head: RequestHead,
         early: Vec<u8>,
         room: String,
@@ -136,12 +162,14 @@ impl Entrance {
         let extensions = self.config.websocket.deflate.then(|| accept_deflate(&head)).flatten();
         let hello = accept_response(&head, head.subprotocols().next(), extensions);
         let deflate = extensions.is_some();
-        let stream = match stream.into_std() {
+        let address = stream.address;
+        let stream = match stream.into_stream() {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
         let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
-        self.workers.enter(Arrival { stream, room, dialect, admission, hello, deflate, early, accepted, deadline });
+        let arrival = Arrival { stream, address, room, dialect, admission, hello, deflate, early, accepted, deadline };
+        self.workers.enter(arrival);
     }
 
     fn health(&self) -> Health {
@@ -159,7 +187,7 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 }
 
 /// Reads up to the end of the first request's head. None: the client left.
-async fn read_head(stream: &mut TcpStream) -> Result<Option<(RequestHead, Vec<u8>)>, HeadError> {
+async fn read_head(stream: &mut Incoming) -> Result<Option<(RequestHead, Vec<u8>)>, HeadError> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         match stream.read_buf(&mut bytes).await {
@@ -174,7 +202,7 @@ async fn read_head(stream: &mut TcpStream) -> Result<Option<(RequestHead, Vec<u8
 }
 
 /// Answers and closes. Whether the client still reads it is its own affair.
-async fn refuse(stream: &mut TcpStream, response: &[u8]) {
+async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), response: &[u8]) {
     if stream.write_all(response).await.is_ok() {
         let _ = stream.shutdown().await;
         // What the client has sent meanwhile would turn the close into a reset that overtakes the response.
@@ -185,11 +213,11 @@ async fn refuse(stream: &mut TcpStream, response: &[u8]) {
 }
 
 /// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
-async fn say_farewell(mut stream: TcpStream, head: &RequestHead, dialect: &dyn Dialect, closing: &Closing) {
+async fn say_farewell(mut stream: Incoming, head: &RequestHead, dialect: &dyn Dialect, closing: &Closing) {
     let farewell = dialect.farewell(closing);
     let mut hello = accept_response(head, head.subprotocols().next(), None);
     hello.extend(farewell.message.iter().flat_map(|payload| encode_frame(Opcode::Binary, payload)));
-    tracing::info!(action = "ws.refused", target = redact_query(&head.target), reason = farewell.reason);
+    tracing::info!(action = "ws.refused", address = %stream.address, target = redact_query(&head.target), reason = farewell.reason);
     if stream.write_all(&hello).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(farewell.delay_ms)).await;
         refuse(&mut stream, &close_frame(farewell.code, &farewell.reason)).await;

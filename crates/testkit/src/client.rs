@@ -1,12 +1,13 @@
 //! A WebSocket client that does only what it is told, so that a test can be a browser, a broken browser, or one that does not read.
 //!
-//! Used by the tests of the server. Speaks RFC 6455 over a plain TCP stream: masks what it sends, hands over what comes, answers
+//! Used by the tests of the server. Speaks RFC 6455 over a TCP stream, or over any other that the test brings: masks what it sends, hands over what comes, answers
 //! pings unless it is muted. Knows no protocol above that. Every wait ends after `PATIENCE` with a panic that says what did not come.
 
 use bytes::{Buf, Bytes, BytesMut};
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How long an event may take on the slowest machine before it counts as missing.
@@ -75,13 +76,17 @@ pub fn upgrade_request(target: &str, headers: &str) -> String {
 
 /// Sends a request as it stands and reads until the server closes.
 pub async fn request(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Response {
-    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    request_on(TcpStream::connect(address).await.expect("the server listens"), bytes).await
+}
+
+/// The same on a stream of the test's.
+pub async fn request_on(mut stream: impl Duplex, bytes: impl AsRef<[u8]>) -> Response {
     // A server that refuses early may have closed before everything was written.
     let _ = stream.write_all(bytes.as_ref()).await;
     rest_of(&mut stream, Vec::new()).await
 }
 
-async fn rest_of(stream: &mut TcpStream, mut bytes: Vec<u8>) -> Response {
+async fn rest_of(stream: &mut dyn Duplex, mut bytes: Vec<u8>) -> Response {
     let read = async { while matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {} };
     tokio::time::timeout(PATIENCE, read).await.expect("the server closes after its response");
     Response::new(&bytes)
@@ -112,10 +117,29 @@ pub fn binary(payload: &[u8]) -> Vec<u8> {
     client_frame(0x80 | BINARY, payload)
 }
 
+/// A stream in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin> Duplex for T {}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Other(Box<dyn Duplex>),
+}
+
+impl Stream {
+    fn io(&mut self) -> &mut dyn Duplex {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Other(stream) => stream,
+        }
+    }
+}
+
 /// One open WebSocket.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     incoming: BytesMut,
     muted: bool,
 }
@@ -131,7 +155,13 @@ impl Client {
     /// As `connect`, with further headers; what the server says when it refuses comes back.
     pub async fn connect_with(address: SocketAddr, target: &str, headers: &str) -> Result<Self, Response> {
         let stream = TcpStream::connect(address).await.expect("the server listens");
-        Self::upgrade(stream, target, headers).await
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self::upgrade(Stream::Tcp(stream), target, headers).await
+    }
+
+    /// As `connect_with`, on a stream of the test's.
+    pub async fn connect_on(stream: impl Duplex + 'static, target: &str, headers: &str) -> Result<Self, Response> {
+        Self::upgrade(Stream::Other(Box::new(stream)), target, headers).await
     }
 
     /// A client whose system keeps few bytes for it: the server notices soon when it does not read.
@@ -139,19 +169,20 @@ impl Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
         let stream = socket.connect(address).await.expect("the server listens");
-        Self::upgrade(stream, target, "").await.unwrap_or_else(|refusal| panic!("{target} is refused: {refusal:?}"))
+        stream.set_nodelay(true).expect("a TCP socket");
+        let upgraded = Self::upgrade(Stream::Tcp(stream), target, "").await;
+        upgraded.unwrap_or_else(|refusal| panic!("{target} is refused: {refusal:?}"))
     }
 
-    async fn upgrade(mut stream: TcpStream, target: &str, headers: &str) -> Result<Self, Response> {
-        stream.set_nodelay(true).expect("a TCP socket");
-        let _ = stream.write_all(upgrade_request(target, headers).as_bytes()).await;
+    async fn upgrade(mut stream: Stream, target: &str, headers: &str) -> Result<Self, Response> {
+        let _ = stream.io().write_all(upgrade_request(target, headers).as_bytes()).await;
         let mut incoming = BytesMut::new();
         let head = async {
             loop {
                 if let Some(end) = incoming.windows(4).position(|four| four == b"\r\n\r\n") {
                     return Some(end + 4);
                 }
-                if !matches!(stream.read_buf(&mut incoming).await, Ok(1..)) {
+                if !matches!(stream.io().read_buf(&mut incoming).await, Ok(1..)) {
                     return None;
                 }
             }
@@ -159,7 +190,7 @@ impl Client {
         let end = tokio::time::timeout(PATIENCE, head).await.expect("an answer to the upgrade");
         let switched = end.is_some() && incoming.starts_with(b"HTTP/1.1 101 ");
         if !switched {
-            return Err(rest_of(&mut stream, incoming.to_vec()).await);
+            return Err(rest_of(stream.io(), incoming.to_vec()).await);
         }
         incoming.advance(end.unwrap_or(0));
         Ok(Self { stream, incoming, muted: false })
@@ -198,8 +229,21 @@ impl Client {
 
     /// Sends bytes as they stand. That the connection is gone shows when reading.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
-        let sent = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        let sent = tokio::time::timeout(PATIENCE, self.send_all(bytes)).await;
         let _ = sent.expect("the server takes what it is sent");
+    }
+
+    async fn send_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.io().write_all(bytes).await?;
+        // A TLS session may keep something back.
+        self.stream.io().flush().await
+    }
+
+    /// Ends the sending side in order, and waits for the server to do the same.
+    pub async fn finish(&mut self) {
+        let _already_gone = self.stream.io().shutdown().await;
+        let read = async { while matches!(self.stream.io().read_buf(&mut self.incoming).await, Ok(1..)) {} };
+        tokio::time::timeout(PATIENCE, read).await.expect("the server closes");
     }
 
     /// The next thing that comes. Pings are answered on the way.
@@ -230,9 +274,11 @@ impl Client {
         drop(self);
     }
 
-    /// Leaves without a close frame and with a reset.
+    /// Leaves without a close frame and with a reset, which only TCP has.
     pub fn reset(self) {
-        self.stream.set_zero_linger().expect("a TCP socket");
+        if let Stream::Tcp(stream) = &self.stream {
+            stream.set_zero_linger().expect("a TCP socket");
+        }
     }
 
     async fn read(&mut self) -> Heard {
@@ -252,7 +298,7 @@ impl Client {
                     other => panic!("opcode {other} from the server"),
                 };
             }
-            if !matches!(self.stream.read_buf(&mut self.incoming).await, Ok(1..)) {
+            if !matches!(self.stream.io().read_buf(&mut self.incoming).await, Ok(1..)) {
                 return Heard::End;
             }
         }

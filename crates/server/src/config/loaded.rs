@@ -57,6 +57,12 @@ pub enum ConfigError {
         /// The variable.
         name: String,
     },
+    /// A certificate without a key, or the other way round.
+    #[error("tls.certificate and tls.key must both be set, for TLS, or neither")]
+    HalfTls,
+    /// A server that would refuse everybody.
+    #[error("proxy.protocol refuses every connection as long as proxy.trusted names no proxy; add its address there")]
+    NobodyTrusted,
     /// The server would be open to its whole network.
     #[error(
         "listening on {listen} without authentication would let everybody on the network read and write every room; \
@@ -244,6 +250,13 @@ mod tests {
             (file("ping_ms = 9.5"), &["ping_ms cannot be 9.5"]),
             (file("limits.frame_bytes_max = \"16 MB\""), &["frame_bytes_max", "16 MB", "1 KiB to 1 GiB"]),
             (file("limits.frame_bytes_max = 5"), &["cannot be 5"]),
+            (file("unix_socket_mode = \"rw\""), &["unix_socket_mode", "\"rw\"", "octal", "0660"]),
+            (file("unix_socket_mode = 600"), &["unix_socket_mode cannot be 600", "octal"]),
+            (file("proxy.trusted = [\"10.0.0.0/33\"]"), &["proxy.trusted", "10.0.0.0/33", "10.0.0.0/8"]),
+            (
+                file("proxy.header = \"x-real-ip\""),
+                &["proxy.header", "x-real-ip", "one of x-forwarded-for or forwarded"],
+            ),
             (file("data = 5"), &["data cannot be 5"]),
             (file("data = \"\""), &["data cannot be \"\""]),
             (file("mounts.root_rooms = \"perhaps\""), &["\"perhaps\"", "true or false"]),

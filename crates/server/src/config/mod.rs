@@ -16,6 +16,7 @@ pub use page::settings_markdown;
 pub use settings::{SETTINGS, Setting};
 pub use value::{KeepLog, RoomPattern};
 
+use crate::address::{ForwardHeader, Trusted};
 use crate::logging::{LogFormat, LogLevel};
 use crate::routes::Mounts;
 
@@ -49,6 +50,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of the store.
     pub data: PathBuf,
+    /// File of the Unix socket that is served too; none: no such socket.
+    pub unix_socket: Option<PathBuf>,
+    /// Who may open that file, as `chmod` has it.
+    pub unix_socket_mode: u32,
     /// When a change counts as saved.
     pub durability: Durability,
     /// Longest time between two syncs in mode `interval`, in milliseconds.
@@ -77,6 +82,10 @@ pub struct Config {
     pub keep_log: Vec<(RoomPattern, KeepLog)>,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Certificate and key; without them the port speaks plain HTTP.
+    pub tls: TlsConfig,
+    /// Whose word about the addresses of clients counts.
+    pub proxy: ProxyConfig,
     /// Who may enter.
     pub auth: AuthConfig,
     /// Which pages may connect.
@@ -100,6 +109,28 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The least important level that is logged.
     pub level: LogLevel,
+}
+
+/// Certificate and key of the port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// PEM file of the certificate and those that lead to its root.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub key: Option<PathBuf>,
+    /// How often the files are looked at, in milliseconds.
+    pub reload_ms: u64,
+}
+
+/// Whose word about the addresses of clients counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Proxies, by their addresses.
+    pub trusted: Trusted,
+    /// The header that is read.
+    pub header: ForwardHeader,
+    /// Connections begin with a header of the PROXY protocol.
+    pub protocol: bool,
 }
 
 /// Who may enter.
@@ -169,6 +200,12 @@ pub struct StoreConfig {
 impl Config {
     /// Rules that concern more than one setting, for a process that is about to listen.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err(ConfigError::HalfTls);
+        }
+        if self.proxy.protocol && self.proxy.trusted.is_empty() {
+            return Err(ConfigError::NobodyTrusted);
+        }
         let loopback = self.listen.ip().to_canonical().is_loopback();
         if loopback || self.auth.anonymous { Ok(()) } else { Err(ConfigError::OpenToAll { listen: self.listen }) }
     }
@@ -189,6 +226,8 @@ impl Config {
         Config {
             listen: SocketAddr::from(([0; 4], 0)),
             data: PathBuf::new(),
+            unix_socket: None,
+            unix_socket_mode: 0,
             durability: Durability::Ack,
             durability_interval_ms: 0,
             sync_group_ms: 0,
@@ -203,6 +242,8 @@ impl Config {
             keep_deleted: Vec::new(),
             keep_log: Vec::new(),
             log: LogConfig { format: LogFormat::Auto, level: LogLevel::Info },
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig { trusted: Trusted::default(), header: ForwardHeader::XForwardedFor, protocol: false },
             auth: AuthConfig { anonymous: false },
             origins: OriginsConfig { allowed: Vec::new() },
             mounts: Mounts { y_websocket: None, root_rooms: false },
@@ -233,6 +274,19 @@ mod tests {
         assert_eq!(config.origins.allowed, ["*"]);
         assert_eq!(config.limits.bytes_per_s, 64 << 20);
         assert_eq!((config.store.log_bytes_max, config.store.compact_bytes_min), (1 << 30, 64 << 10));
+    }
+
+    #[test]
+    fn what_belongs_together_is_set_together() {
+        let mut config = Config::default();
+        config.tls.key = Some("k".into());
+        assert!(config.check().is_err_and(|error| error.to_string().contains("tls.certificate and tls.key")));
+        config.tls.certificate = Some("c".into());
+        assert!(config.check().is_ok());
+        config.proxy.protocol = true;
+        assert!(config.check().is_err_and(|error| error.to_string().contains("proxy.trusted")));
+        config.proxy.trusted = Trusted::parse(&["unix".to_owned()]).expect("a word");
+        assert!(config.check().is_ok());
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! is added by adding its row here and its field in [`Config`]; nothing else knows it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::value::{KeepLog, Kind, RoomPattern, choose};
 use super::{Config, Durability};
+use crate::address::{ForwardHeader, Trusted};
 use crate::logging::{LogFormat, LogLevel};
 
 /// One row of the table.
@@ -91,6 +93,43 @@ const DATA: Kind = Kind::Text {
     allowed: "the path of a folder",
     set: |config, text| (!text.is_empty()).then(|| config.data = text.into()),
 };
+const UNIX_SOCKET: Kind = Kind::Text {
+    allowed: "the path of a file; or empty for off",
+    set: |config, text| {
+        config.unix_socket = path_or_none(text);
+        Some(())
+    },
+};
+const UNIX_SOCKET_MODE: Kind = Kind::Text {
+    allowed: "an octal mode as text, such as \"0600\" (its owner) or \"0660\" (its group too)",
+    set: |config, text| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+        mode.map(|mode| config.unix_socket_mode = mode)
+    },
+};
+const TLS_CERTIFICATE: Kind = Kind::Text {
+    allowed: "the path of a PEM file; or empty for off",
+    set: |config, text| {
+        config.tls.certificate = path_or_none(text);
+        Some(())
+    },
+};
+const TLS_KEY: Kind = Kind::Text {
+    allowed: "the path of a PEM file; or empty for off",
+    set: |config, text| {
+        config.tls.key = path_or_none(text);
+        Some(())
+    },
+};
+const PROXY_TRUSTED: Kind = Kind::List {
+    allowed: "IP addresses, networks such as \"10.0.0.0/8\" or \"fd00::/8\", and the word \"unix\"",
+    set: |config, items| Trusted::parse(items).map(|trusted| config.proxy.trusted = trusted),
+};
+const PROXY_HEADER: Kind = Kind::Choice {
+    names: || names(ForwardHeader::NAMED),
+    set: |config, name| choose(ForwardHeader::NAMED, name).map(|header| config.proxy.header = header),
+};
 const MOUNT: Kind = Kind::Text {
     allowed: "a path such as /y, without a slash at the end and not below /ws or /_concord; or empty for off",
     set: set_mount,
@@ -119,6 +158,8 @@ const KEEP_LOG: Kind = Kind::List {
 pub static SETTINGS: &[Setting] = &[
     Setting::new("listen", LISTEN, "127.0.0.1:1234", "Address and port that clients connect to.").flag("listen", "ADDRESS"),
     Setting::new("data", DATA, "./concord-data", "Folder in which documents are stored.").flag("data", "FOLDER"),
+    Setting::new("unix_socket", UNIX_SOCKET, "", "A Unix socket that is served too. The file of a dead server is replaced, and it goes with the server."),
+    Setting::new("unix_socket_mode", UNIX_SOCKET_MODE, "0600", "Who may connect to the Unix socket: the mode of its file."),
     Setting::new("durability", DURABILITY, "ack", "When a change counts as saved: `ack` on disk before it is acknowledged, `strict` on disk before anybody sees it, `interval` acknowledged when written, `memory` kept until the process ends.").flag("durability", "MODE"),
     Setting::new("durability_interval_ms", ms(|c| &mut c.durability_interval_ms, 1, 60_000), "1000", "Longest time between two syncs to the disk with durability `interval`."),
     Setting::new("sync_group_ms", ms(|c| &mut c.sync_group_ms, 0, 1_000), "5", "Changes that come within this time of a sync share the next one. A sync costs 30 to 50 us of CPU, and an acknowledgement is for people."),
@@ -134,6 +175,12 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("keep_log", KEEP_LOG, "", "How long the log of changes is kept after compaction, for rooms by pattern; the first that matches counts, and without one it is not kept."),
     Setting::new("log.format", LOG_FORMAT, "auto", "`text` for people, `json` for machines (one object per line); `auto` is text on a terminal and JSON elsewhere.").flag("log-format", "FORMAT"),
     Setting::new("log.level", LOG_LEVEL, "info", "The least important level that is logged.").flag("log-level", "LEVEL"),
+    Setting::new("tls.certificate", TLS_CERTIFICATE, "", "The port speaks TLS 1.2 and 1.3 (`wss://`, `https://`) with this certificate, behind which those come that lead to its root. The Unix socket speaks both, plain HTTP and TLS."),
+    Setting::new("tls.key", TLS_KEY, "", "The certificate's private key."),
+    Setting::new("tls.reload_ms", ms(|c| &mut c.tls.reload_ms, 100, 86_400_000), "10000", "How often the two files are looked at. New ones are for new connections; a pair that cannot be used is reported, and the old one stays. SIGHUP does it at once."),
+    Setting::new("proxy.trusted", PROXY_TRUSTED, "", "Proxies that are believed when they say for which client they speak; `unix` is whoever connects to the Unix socket."),
+    Setting::new("proxy.header", PROXY_HEADER, "x-forwarded-for", "The one header in which trusted proxies say so. The other one is ignored, as a proxy passes on what a client writes into a header that it does not know."),
+    Setting::new("proxy.protocol", Kind::Bool(|c| &mut c.proxy.protocol), "false", "Every connection must come from a trusted proxy and begin with a header of the PROXY protocol, version 2."),
     Setting::new("auth.anonymous", Kind::Bool(|c| &mut c.auth.anonymous), "false", "Lets everybody in without a token, also on addresses other than loopback.").flag("anonymous", ""),
     Setting::new("origins.allowed", ORIGINS, "*", "Pages that may connect, by the header `Origin`; others get 403."),
     Setting::new("mounts.y_websocket", MOUNT, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
@@ -154,6 +201,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("store.log_bytes_max", size(|c| &mut c.store.log_bytes_max, 64 * KIB, TIB), "1 GiB", "Of the whole log, above which rooms with little in it are compacted too."),
     Setting::new("store.compact_bytes_min", size(|c| &mut c.store.compact_bytes_min, 0, GIB), "64 KiB", "Of a room's part of the log, below which it is not worth a snapshot."),
 ];
+
+fn path_or_none(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
 
 fn names<T>(named: &[(&'static str, T)]) -> Vec<&'static str> {
     named.iter().map(|(name, _)| *name).collect()

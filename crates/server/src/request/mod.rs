@@ -46,6 +46,7 @@ const KEPT: &[(&str, Repeat)] = &[
     ("sec-websocket-protocol", Repeat::Join(", ")),
     ("sec-websocket-extensions", Repeat::Join(", ")),
     ("x-forwarded-for", Repeat::Join(", ")),
+    ("forwarded", Repeat::Join(", ")),
 ];
 
 /// The parsed head of a request. Its `Debug` form shows no secret.

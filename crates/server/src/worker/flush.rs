@@ -189,7 +189,7 @@ impl Worker {
             }
             socket::Stage::Ending { until } if socket.outbox.is_finished() => {
                 // The server ends the connection; the client sees that at once.
-                let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+                socket.stream.end();
                 (socket.stage, socket.readable) = (socket::Stage::Draining { until }, true);
                 self.reconsider(slot);
             }

@@ -3,10 +3,12 @@
 //! Written by anybody, emptied by the worker once a turn. Messages come from the server's own threads, each after something that is bounded
 //! elsewhere (connections, rooms, snapshots under way), so the queue needs no bound of its own.
 
+use crate::address::ClientAddress;
 use crate::auth::Admission;
 use crate::connections::Accepted;
 use crate::host::Loaded;
 use crate::slots::RoomId;
+use crate::transport::Stream;
 use dialect::Dialect;
 use mio::Waker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +47,8 @@ pub(crate) enum Message {
 /// A connection whose request was granted, on its way into its room.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) stream: std::net::TcpStream,
+    pub(crate) stream: Stream,
+    pub(crate) address: ClientAddress,
     pub(crate) room: RoomKey,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) admission: Admission,

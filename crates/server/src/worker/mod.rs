@@ -337,7 +337,8 @@ impl Worker {
                         Read::Nothing => {}
                         Read::Bytes(count) => {
                             has_read = true;
-                            socket.readable = count == most || socket.hung_up;
+                            let may_have_more = count == most || count == 0 || socket.stream.holds_input();
+                            socket.readable = may_have_more || socket.hung_up;
                             ended = socket.decode(&buffer[..count], arena, inflater, now_ms, inputs);
                             socket.allowance.spend(count);
                             open.note_read(count);

@@ -30,9 +30,9 @@ const TICK: Duration = Duration::from_secs(2);
 impl Worker {
     /// Takes a connection over, and lets it in as soon as its room is there.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { stream, room: key, dialect, admission, hello, deflate, early, accepted, deadline } = arrival;
+        let Arrival { mut stream, address, room: key, dialect, admission, hello, deflate, early, accepted, deadline } =
+            arrival;
         let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
-        let mut stream = mio::net::TcpStream::from_std(stream);
         let vacancy = self.sockets.vacant_entry();
         let (slot, limits) = (vacancy.key(), &self.shared.config.limits);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -42,6 +42,7 @@ impl Worker {
         }
         let member = member_at(slot, self.shared.next_serial());
         let socket = Socket {
+            readable: stream.holds_input(),
             stream,
             id: ConnectionId { since_ms: now_ms, chance: fastrand::u32(..) },
             user: admission.author.clone(),
@@ -54,14 +55,13 @@ impl Worker {
             key: key.clone(),
             place: 0,
             voice: 0,
-            readable: false,
             hung_up: false,
             queued: false,
             deferred: false,
             renewing: false,
             was_open: false,
             unanswered: 0,
-            stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, deadline })),
+            stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, address, deadline })),
             outbox: Outbox::default(),
             backlog: VecDeque::new(),
             undecoded: Vec::new(),
@@ -160,11 +160,11 @@ impl Worker {
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
         let Stage::Waiting(waiting) = std::mem::replace(&mut socket.stage, Stage::Open) else { return };
-        let Waiting { admission, hello, early, .. } = *waiting;
+        let Waiting { admission, hello, early, address, .. } = *waiting;
         (socket.was_open, socket.liveness) = (true, Liveness::new(now_ms));
         socket.accepted.opened();
         let room = Printable(socket.room_name());
-        tracing::info!(action = "ws.connect", connectionId = %socket.id, userId = %socket.user, %room, dialect = socket.dialect.name());
+        tracing::info!(action = "ws.connect", connectionId = %socket.id, userId = %socket.user, %room, dialect = socket.dialect.name(), %address);
         socket.outbox.greet(hello);
         open.seat(slot, socket, limits.ring_bytes_max as usize);
         if open.members.len() == 1 {

@@ -17,6 +17,8 @@ mod process;
 mod shutdown;
 mod slow;
 mod sync;
+mod tls;
+mod transport;
 
 mod provider;
 mod spy;

@@ -8,16 +8,16 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use testkit::client::{Client, Heard};
 
-struct Concord {
+pub(crate) struct Concord {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     /// The lines that were read so far.
     read: Vec<String>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Concord {
-    fn start(data: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_concord"));
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug", "--data"]).arg(data);
         command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -31,7 +31,7 @@ impl Concord {
     }
 
     /// Reads the log up to the first line about `action`.
-    fn line(&mut self, action: &str) -> String {
+    pub(crate) fn line(&mut self, action: &str) -> String {
         let wanted = format!("\"action\":\"{action}\"");
         loop {
             let line = self.log.next().unwrap_or_else(|| panic!("the log ends before {action}")).expect("UTF-8");
@@ -42,7 +42,7 @@ impl Concord {
         }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill exists").success());
     }

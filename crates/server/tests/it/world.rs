@@ -40,7 +40,7 @@ impl Running {
         Self::serve(Server::bind_with(config, store, gate).expect("a free port"))
     }
 
-    fn serve(server: Server) -> Self {
+    pub(crate) fn serve(server: Server) -> Self {
         let address = server.address().expect("it listens");
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or(()) };

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 const CLOCK_END: u64 = 1 << 31;
 /// Bytes of an entry on the wire beside its state, about: id, clock, length.
 const ENTRY_HEAD_BYTES: usize = 12;
+/// Memory for an id beside its state (`awareness_ids_max`).
+const ENTRY_BYTES: usize = 150;
 /// Up to so many owners no memory is set aside for further ones: most rooms have two.
 const OWNERS_EXACT: usize = 4;
 /// What stands for the state of who is gone.
@@ -67,6 +69,13 @@ pub(crate) struct Speaker<'a> {
 /// The message is dropped as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MalformedAwareness;
+
+impl Awareness {
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state_bytes + self.entries.len() * ENTRY_BYTES
+    }
+}
 
 impl From<ReadError> for MalformedAwareness {
     fn from(_: ReadError) -> Self {

@@ -86,6 +86,18 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Bytes of what it carries, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Update { update, .. } => update.bytes().len(),
+            Self::Awareness(_, bytes) => bytes.len(),
+            Self::Sync(_, vector) | Self::SyncInOne(_, vector) => std::mem::size_of_val(vector.entries()),
+            _ => 0,
+        }
+    }
+}
+
 /// Something that members are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -159,14 +171,27 @@ pub enum Closing {
     Protocol(u16, String),
     /// It did not answer pings.
     Silent,
-    /// Its token is missing, wrong or expired at the handshake.
+    /// Its token is missing or wrong.
     Unauthorized,
+    /// Its token had run out before it came.
+    Outdated,
     /// It may not enter this room.
     Forbidden,
     /// There is no such room, and it may not be made.
     NotFound,
     /// Its token ran out while it was connected.
     TokenExpired,
+    /// What it was allowed was taken back.
+    Revoked,
+    /// An administrator ended its connection. `come_back`: it may return at once.
+    Removed {
+        /// Whether clients are to reconnect.
+        come_back: bool,
+    },
+    /// The room was deleted, for good.
+    Deleted,
+    /// Whether it may stay could not be found out.
+    Unconfirmed,
     /// A bug: the room's task ended.
     Internal,
 }

@@ -172,9 +172,9 @@ impl Room {
         self.members.len()
     }
 
-    /// Bytes of memory that the document takes.
+    /// Bytes of memory that it takes: the document, presence, and what is accepted and not durable yet.
     pub fn bytes(&self) -> usize {
-        self.document.bytes()
+        self.document.bytes() + self.awareness.bytes() + self.unacknowledged_bytes
     }
 
     /// True while too much waits for the disk: give it nothing from members then, so that they wait as well.
@@ -199,6 +199,8 @@ impl Room {
 
     fn set_access(&mut self, member: MemberId, access: Access) {
         if let Some(member) = self.members.get_mut(member) {
+            // Who is told once may be told again when it has had the right in between.
+            member.told_read_only &= access == Access::Read;
             member.access = access;
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::{ConfigError, Loaded, SETTINGS, Setting, Sources};
+use identity::{Grant, RoomPattern, Scopes, parse_duration_s};
 
 /// Read when no other file is named, and only if it exists.
 const DEFAULT_FILE: &str = "concord.toml";
@@ -21,6 +22,10 @@ Examples:
   concord rooms --data ./concord-data         list the stored rooms
   concord export team/notes > notes.bin       write a document as one Yjs update
   concord import team/notes notes.bin         read it back into a room
+  concord key create --name ci --owner bot    make an API key; it is shown once
+  concord token --user u1 --room 'team/*:write' --ttl 1h
+                                              make a token for development, signed with auth.secret
+  concord token inspect TOKEN                 explain a token: each claim, and whether it counts here
   concord bench fanout --clients 100          measure a server that runs, this one or another
 
 Every setting can also be given as an environment variable (CONCORD_LISTEN) or in concord.toml; all of them are in
@@ -47,10 +52,69 @@ pub enum Command {
     },
     /// Print the effective configuration.
     PrintConfig,
+    /// Make, list or take back API keys.
+    Key(KeyCommand),
+    /// Make or explain a token.
+    Token(TokenCommand),
     /// Put load on a server and measure it.
     Bench {
         /// What the load generator is told.
         words: Vec<String>,
+    },
+}
+
+/// What is to be done with API keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyCommand {
+    /// Make one.
+    Create {
+        /// What people call it.
+        name: String,
+        /// Whom its changes are credited to.
+        owner: String,
+        /// What it may be used for.
+        scopes: Scopes,
+        /// Where; none: everywhere.
+        rooms: Vec<RoomPattern>,
+        /// How long, in seconds; `None`: for good.
+        ttl_s: Option<u64>,
+    },
+    /// Show all of them.
+    List,
+    /// Take one back.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+    /// Make another like it, and let it run out.
+    Rotate {
+        /// Its id.
+        id: String,
+        /// For how long both count, in seconds.
+        overlap_s: u64,
+    },
+}
+
+/// What is to be done with tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenCommand {
+    /// Make one.
+    Mint {
+        /// Whose.
+        user: String,
+        /// What to show to people.
+        name: Option<String>,
+        /// Of which organisation.
+        firm: Option<String>,
+        /// For which rooms; none: it does not say.
+        rooms: Vec<Grant>,
+        /// How long it counts, in seconds.
+        ttl_s: u64,
+    },
+    /// Explain one.
+    Inspect {
+        /// It.
+        token: String,
     },
 }
 
@@ -92,7 +156,11 @@ pub fn parse_from(
 ) -> Result<Invocation, CliError> {
     let matches = command_line().try_get_matches_from(arguments)?;
     let command = command_of(&matches);
-    let environment = our_variables(environment)?;
+    if matches!(command, Command::Bench { .. }) {
+        // It measures any server, and has options of its own.
+        return Ok(Invocation { command, loaded: Loaded::from_sources(&Sources::default())? });
+    }
+    let environment = secrets_from_files(our_variables(environment)?, read)?;
     let named = matches.get_one::<PathBuf>("config").cloned().or_else(|| {
         let variable = environment.iter().find(|(name, _)| name == "CONCORD_CONFIG");
         variable.map(|(_, path)| PathBuf::from(path))
@@ -130,6 +198,8 @@ fn command_line() -> clap::Command {
                 .arg(room)
                 .arg(file.help("A Yjs v1 update, as export writes it")),
         )
+        .subcommand(key_command())
+        .subcommand(token_command())
         .subcommand(
             // It has options of its own and needs none of the server's.
             clap::Command::new("bench")
@@ -142,6 +212,81 @@ fn command_line() -> clap::Command {
                 .about("Show the effective configuration")
                 .arg(print.help("Print every setting with its value and source, as a valid concord.toml")),
         )
+}
+
+fn key_command() -> clap::Command {
+    let id = Arg::new("id").value_name("ID").required(true).help("The part of the key between its underscores");
+    let named = |name: &'static str, what: &'static str| Arg::new(name).long(name).value_name(what);
+    let scope = named("scope", "SCOPES").default_value("read,write").value_parser(scopes);
+    let room = named("room", "PATTERN").action(ArgAction::Append).value_parser(room_pattern);
+    let create = clap::Command::new("create")
+        .about("Make an API key, and show it once")
+        .arg(named("name", "NAME").required(true).help("What people call it"))
+        .arg(named("owner", "USER").required(true).help("Whom its changes are credited to"))
+        .arg(scope.help("What it may be used for: read, write, admin, separated by commas"))
+        .arg(
+            room.help("Rooms that it is for, with a * at the end for all that begin alike; may be repeated; none: all"),
+        )
+        .arg(named("ttl", "TIME").value_parser(duration).help("How long it counts: 90s, 15m, 1h, 7d; none: for good"));
+    let overlap = named("overlap", "TIME").default_value("1d").value_parser(duration);
+    clap::Command::new("key")
+        .about("Make, list and take back API keys, also while the server runs")
+        .subcommand_required(true)
+        .subcommand(create)
+        .subcommand(clap::Command::new("list").about("List all keys, with their last use"))
+        .subcommand(
+            clap::Command::new("revoke").about("Take a key back; its connections end within a second").arg(id.clone()),
+        )
+        .subcommand(
+            clap::Command::new("rotate")
+                .about("Make a key like another one, which then runs out")
+                .arg(id)
+                .arg(overlap.help("For how long both count")),
+        )
+}
+
+fn token_command() -> clap::Command {
+    let named = |name: &'static str, what: &'static str| Arg::new(name).long(name).value_name(what);
+    let room = named("room", "PATTERN:PERMISSION").action(ArgAction::Append).value_parser(grant);
+    clap::Command::new("token")
+        .about("Make a token for development, signed with auth.secret")
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .arg(named("user", "USER").required(true).help("Whose it is"))
+        .arg(named("name", "NAME").help("What to show to people"))
+        .arg(named("firm", "FIRM").help("Of which organisation"))
+        .arg(
+            room.help(
+                "Rooms that it is for, such as 'team/*:write'; may be repeated; none: as the rooms' own rules say",
+            ),
+        )
+        .arg(
+            named("ttl", "TIME")
+                .default_value("1h")
+                .value_parser(duration)
+                .help("How long it counts: 90s, 15m, 1h, 7d"),
+        )
+        .subcommand(
+            clap::Command::new("inspect")
+                .about("Explain a token: each claim, and whether it counts here and why")
+                .arg(Arg::new("token").value_name("TOKEN").required(true).allow_hyphen_values(true)),
+        )
+}
+
+fn scopes(text: &str) -> Result<Scopes, &'static str> {
+    Scopes::parse(text).ok_or("scopes are read, write and admin, each at most once, separated by commas")
+}
+
+fn room_pattern(text: &str) -> Result<RoomPattern, &'static str> {
+    RoomPattern::parse(text).ok_or("a pattern is a room's name, or the beginning of names with a * at its end")
+}
+
+fn grant(text: &str) -> Result<Grant, &'static str> {
+    Grant::parse(text).ok_or("it must be PATTERN:read or PATTERN:write, with a * only at the pattern's end")
+}
+
+fn duration(text: &str) -> Result<u64, &'static str> {
+    parse_duration_s(text).ok_or("it must be a time such as 90s, 15m, 1h or 7d")
 }
 
 /// The option of a setting that has one.
@@ -174,12 +319,68 @@ fn command_of(matches: &ArgMatches) -> Command {
             Command::Import { room: room(matches), file }
         }
         Some(("config", _)) => Command::PrintConfig,
+        Some(("key", matches)) => Command::Key(key_command_of(matches)),
+        Some(("token", matches)) => Command::Token(token_command_of(matches)),
         Some(("bench", matches)) => {
             let words = matches.get_many::<String>("words").into_iter().flatten().cloned().collect();
             Command::Bench { words }
         }
         _ => Command::Serve,
     }
+}
+
+fn key_command_of(matches: &ArgMatches) -> KeyCommand {
+    let id = |matches: &ArgMatches| text_of(matches, "id").unwrap_or_default();
+    match matches.subcommand() {
+        Some(("create", matches)) => KeyCommand::Create {
+            name: text_of(matches, "name").unwrap_or_default(),
+            owner: text_of(matches, "owner").unwrap_or_default(),
+            scopes: matches.get_one("scope").copied().unwrap_or_default(),
+            rooms: matches.get_many("room").into_iter().flatten().cloned().collect(),
+            ttl_s: matches.get_one("ttl").copied(),
+        },
+        Some(("revoke", matches)) => KeyCommand::Revoke { id: id(matches) },
+        Some(("rotate", matches)) => {
+            KeyCommand::Rotate { id: id(matches), overlap_s: matches.get_one("overlap").copied().unwrap_or_default() }
+        }
+        _ => KeyCommand::List,
+    }
+}
+
+fn token_command_of(matches: &ArgMatches) -> TokenCommand {
+    if let Some(("inspect", matches)) = matches.subcommand() {
+        return TokenCommand::Inspect { token: text_of(matches, "token").unwrap_or_default() };
+    }
+    TokenCommand::Mint {
+        user: text_of(matches, "user").unwrap_or_default(),
+        name: text_of(matches, "name"),
+        firm: text_of(matches, "firm"),
+        rooms: matches.get_many("room").into_iter().flatten().cloned().collect(),
+        ttl_s: matches.get_one("ttl").copied().unwrap_or_default(),
+    }
+}
+
+fn text_of(matches: &ArgMatches, name: &str) -> Option<String> {
+    matches.get_one::<String>(name).cloned()
+}
+
+/// `CONCORD_AUTH_SECRET_FILE=path` for `CONCORD_AUTH_SECRET`: secrets that are mounted as files never stand in an environment, which others can read.
+fn secrets_from_files(
+    variables: Vec<(String, String)>,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let secret = |name: &str| {
+        let name = name.strip_suffix("_FILE")?;
+        SETTINGS.iter().any(|setting| setting.secret && setting.environment() == name).then(|| name.to_owned())
+    };
+    let resolved = variables.into_iter().map(|(name, value)| match secret(&name) {
+        Some(name) => match read(Path::new(&value)) {
+            Ok(text) => Ok((name, text.trim_end_matches(['\n', '\r']).to_owned())),
+            Err(error) => Err(ConfigError::Unreadable { path: value, error }),
+        },
+        None => Ok((name, value)),
+    });
+    resolved.collect()
 }
 
 /// The variables that begin with `CONCORD_`, in order of their names, so that of several errors always the same is told.
@@ -236,6 +437,33 @@ mod tests {
             ("concord export team/7 --data d", Command::Export { room: "team/7".to_owned() }),
             ("concord import r f.bin", Command::Import { room: "r".to_owned(), file: "f.bin".into() }),
             ("concord config --print", Command::PrintConfig),
+            ("concord key list", Command::Key(KeyCommand::List)),
+            ("concord key revoke abc --data d", Command::Key(KeyCommand::Revoke { id: "abc".to_owned() })),
+            (
+                "concord key rotate abc --overlap 1h",
+                Command::Key(KeyCommand::Rotate { id: "abc".to_owned(), overlap_s: 3_600 }),
+            ),
+            (
+                "concord key create --name ci --owner bot --scope read,admin --room a/* --room b --ttl 7d",
+                Command::Key(KeyCommand::Create {
+                    name: "ci".to_owned(),
+                    owner: "bot".to_owned(),
+                    scopes: Scopes { read: true, write: false, admin: true },
+                    rooms: ["a/*", "b"].map(|text| RoomPattern::parse(text).expect("legal")).to_vec(),
+                    ttl_s: Some(604_800),
+                }),
+            ),
+            (
+                "concord token --user u1 --room team/*:write --ttl 15m",
+                Command::Token(TokenCommand::Mint {
+                    user: "u1".to_owned(),
+                    name: None,
+                    firm: None,
+                    rooms: vec![Grant::parse("team/*:write").expect("legal")],
+                    ttl_s: 900,
+                }),
+            ),
+            ("concord token inspect -x.y", Command::Token(TokenCommand::Inspect { token: "-x.y".to_owned() })),
         ];
         for (line, expected) in cases {
             assert_eq!(understand(line, NOTHING, NOTHING).expect(line).command, expected, "{line}");
@@ -275,6 +503,11 @@ mod tests {
             ("concord export", NOTHING, "<ROOM>"),
             ("concord config", NOTHING, "--print"),
             ("concord frobnicate", NOTHING, "frobnicate"),
+            ("concord key create --name n --owner o --scope root", NOTHING, "scopes are read, write and admin"),
+            ("concord token --user u --room a:all", NOTHING, "PATTERN:read"),
+            ("concord token --user u --ttl soon", NOTHING, "such as 90s"),
+            ("concord token", NOTHING, "--user"),
+            ("concord", ("CONCORD_AUTH_SECRET_FILE", "none"), "cannot read none"),
         ];
         for (line, variable, words) in cases {
             let error = understand(line, variable, NOTHING).expect_err(line).to_string();
@@ -282,6 +515,18 @@ mod tests {
         }
         // Looking at a configuration that could not serve is how one repairs it.
         assert!(understand("concord config --print --listen 0.0.0.0:1", NOTHING, NOTHING).is_ok());
+    }
+
+    #[test]
+    fn secrets_can_be_files_and_are_never_printed() {
+        let variable = ("CONCORD_AUTH_SECRET_FILE", "secret.txt");
+        let file = ("secret.txt", "0123456789abcdef0123456789abcdef\n");
+        let loaded = understand("concord", variable, file).expect("legal").loaded;
+        assert_eq!(loaded.config.auth.secret.as_str(), file.1.trim_end());
+        assert!(loaded.to_toml().contains("secret = \"***\" # environment CONCORD_AUTH_SECRET"));
+        let short = understand("concord", ("CONCORD_AUTH_SECRET", "hunter2"), NOTHING).expect_err("too short");
+        assert!(short.to_string().contains("32 bytes") && !short.to_string().contains("hunter2"), "{short}");
+        assert!(understand("concord bench fanout", ("CONCORD_WORKERS", ""), NOTHING).is_ok());
     }
 
     #[test]

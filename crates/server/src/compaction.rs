@@ -1,10 +1,12 @@
 //! Makes snapshots in the background, one after the other, on a thread of its own: from what the store has, so that no room waits for it.
 //!
-//! Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
+//! Knows two kinds of rooms: documents, and the ledger of what administrators decide, which makes its own. Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
 //! A crash at any step leaves the room as it reads before or after; which of the two is the store's business.
 
+use crate::auth::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::upgrade::DOCUMENT;
 use room::{Limits, Room, Snapshot, Stored};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,11 +33,16 @@ struct Job {
 
 impl Compactor {
     /// Starts the thread.
-    pub(crate) fn start(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        ledger: Arc<Ledger>,
+        config: Arc<Config>,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = channel();
         std::thread::Builder::new()
             .name("compaction".to_owned())
-            .spawn(move || work(&*store, &config, clock, &inbox))?;
+            .spawn(move || work(&*store, &ledger, &config, clock, &inbox))?;
         Ok(Self { jobs })
     }
 
@@ -47,13 +54,13 @@ impl Compactor {
     }
 }
 
-fn work(store: &dyn Store, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
+fn work(store: &dyn Store, ledger: &Ledger, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
     let mut next_tidy = Instant::now() + TIDY_EVERY;
     loop {
         let now = Instant::now();
         if now >= next_tidy {
             next_tidy = now + TIDY_EVERY;
-            tidy(store, config, clock);
+            tidy(store, ledger, config, clock);
         }
         match inbox.recv_timeout(next_tidy.saturating_duration_since(now)) {
             Ok(job) => {
@@ -67,12 +74,20 @@ fn work(store: &dyn Store, config: &Config, clock: Clock, inbox: &Receiver<Job>)
     }
 }
 
-fn tidy(store: &dyn Store, config: &Config, clock: Clock) {
+fn tidy(store: &dyn Store, ledger: &Ledger, config: &Config, clock: Clock) {
     match store.tidy(clock.now_ms()) {
-        Ok(rooms) => rooms.iter().for_each(|room| {
-            snapshot_or_log(store, config, room);
-        }),
+        Ok(rooms) => rooms.iter().for_each(|room| compact_old(store, ledger, config, room)),
         Err(error) => tracing::warn!(action = "store.error", %error, "cannot tidy the log; it is tried again"),
+    }
+}
+
+fn compact_old(store: &dyn Store, ledger: &Ledger, config: &Config, room: &RoomKey) {
+    if Ledger::is_its(room) {
+        if let Err(error) = ledger.compact() {
+            tracing::warn!(action = "store.error", %room, %error, "cannot make a snapshot; the log keeps everything");
+        }
+    } else if room.starts_with(DOCUMENT) {
+        snapshot_or_log(store, config, room);
     }
 }
 
@@ -104,4 +119,24 @@ pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) ->
     let at = Position { epoch: opened.epoch, offset: opened.head };
     store.replace_with_snapshot(room, at, &snapshot).map_err(|error| error.to_string())?;
     Ok(snapshot.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::backends::memory::Memory;
+
+    #[test]
+    fn tidying_leaves_what_is_no_document_as_it_is() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let ledger = Ledger::open(store.clone(), false).expect("opens");
+        ledger.set_locked("doc/a", true, "key k", 5).expect("written");
+        for room in ["access/ledger", "access/other"] {
+            compact_old(&*store, &ledger, &Config::default(), &RoomKey::from(room));
+        }
+        ledger.set_deleted("doc/b", true, "key k", 5).expect("written");
+        assert_eq!(store.open(&RoomKey::from("access/ledger"), 1).expect("opens").snapshot_offset, 1);
+        let again = Ledger::open(store, false).expect("opens");
+        assert!(again.is_locked("doc/a") && again.is_deleted("doc/b"));
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::clock::Clock;
 use crate::logging::rfc3339_ms;
-use crate::request::{error_response, json_response, text_response};
+use crate::origins;
+use crate::request::{RequestHead, error_response, json_response, text_response};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What health is made of.
@@ -14,8 +15,12 @@ pub(crate) struct Health {
 }
 
 /// The whole response to a request that is no upgrade.
-pub(crate) fn respond(method: &str, path: &str, clock: Clock, health: impl Fn() -> Health) -> Vec<u8> {
+pub(crate) fn respond(head: &RequestHead, clock: Clock, allowed: &[String], health: impl Fn() -> Health) -> Vec<u8> {
+    let (method, path) = (&*head.method, head.path());
     let whole = match (method, path) {
+        ("OPTIONS", _) if head.header("origin").is_some_and(|origin| origins::may_connect(allowed, Some(origin))) => {
+            origins::preflight_response()
+        }
         ("GET" | "HEAD", "/health") => health_response("healthy", clock, health()),
         ("GET" | "HEAD", "/api/health") => health_response("ok", clock, health()),
         ("GET" | "HEAD", "/ready") if health().ready => json_response(200, "{\"ok\":true}"),

@@ -1,6 +1,8 @@
 //! The world around the rooms: sockets, tasks, configuration, logs. A library, so that tests can run a whole server in their process.
 
 pub mod address;
+mod admin;
+mod allowance;
 pub mod auth;
 mod changes;
 pub mod cli;
@@ -8,11 +10,16 @@ mod clock;
 mod compaction;
 pub mod config;
 mod connections;
+pub mod credentials;
+pub mod fetch;
 mod host;
 mod http;
 mod liveness;
 pub mod logging;
+mod memory;
+mod metrics;
 mod offline;
+pub mod origins;
 mod outbox;
 pub mod request;
 mod ring;
@@ -28,6 +35,6 @@ mod workers;
 
 pub use clock::Clock;
 pub use offline::{export, import, list};
-pub use serve::{Server, open_store};
+pub use serve::{Server, StartError, open_store};
 pub use transport::certificates::CertificateError;
 pub use transport::listen::ListenError;

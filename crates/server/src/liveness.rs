@@ -9,8 +9,6 @@ use room::Closing;
 
 /// Slowest rate at which a socket may take what waits for it, or finish a message it has begun: 16 KiB/s is a telephone modem of 2005.
 const BYTES_PER_S_MIN: u64 = 16 << 10;
-/// Longest time for a message to arrive whole at a lower rate than that.
-const ASSEMBLY_MS: u64 = 30_000;
 
 /// What is remembered of a socket. Milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
@@ -66,11 +64,14 @@ impl Liveness {
         }
         let open_ms = now_ms.saturating_sub(self.incomplete_since_ms);
         if self.incomplete_since_ms > 0
-            && open_ms >= ASSEMBLY_MS
+            && open_ms >= config.limits.message_ms
             && reads
             && self.incomplete_bytes < BYTES_PER_S_MIN * open_ms / 1_000
         {
-            return Some(Closing::Protocol(1008, "message was not finished within 30 s".to_owned()));
+            return Some(Closing::Protocol(
+                1008,
+                format!("message was not finished within {} s", config.limits.message_ms.div_ceil(1_000)),
+            ));
         }
         None
     }

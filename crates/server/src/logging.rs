@@ -2,6 +2,7 @@
 //! come from everywhere as `tracing::info!(action = "ws.connect", connectionId = %id, room = %Printable(room))`. Knows no spans.
 //! Secrets are kept out by whoever logs, with [`redact_query`]; room names go through [`Printable`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -78,6 +79,14 @@ pub fn init(format: LogFormat, level: LogLevel) {
     let _ = tracing::subscriber::set_global_default(subscriber(json, colour, level, io::stderr));
 }
 
+/// Sends the events of the whole process as JSON to a writer of the caller's, who wants to look at them. A second call changes nothing.
+pub fn init_to<W>(level: LogLevel, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let _ = tracing::subscriber::set_global_default(subscriber(true, false, level, writer));
+}
+
 fn subscriber<W>(json: bool, colour: bool, level: LogLevel, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -101,23 +110,8 @@ impl FormatTime for Rfc3339 {
 /// A moment as `2026-02-07T12:00:00.000Z`. Times before 1970 count as 1970.
 pub fn rfc3339_ms(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
-}
-
-/// Year, month and day of a count of days since 1970-01-01: Howard Hinnant's `civil_from_days`, in which years begin in March so
-/// that the leap day comes last, and 146,097 days are 400 years.
-fn civil(days_since_1970: u64) -> (u64, u64, u64) {
-    let days = days_since_1970 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    let whole = identity::rfc3339(since.as_secs());
+    format!("{}.{:03}Z", whole.trim_end_matches('Z'), since.subsec_millis())
 }
 
 /// One line per event: time, level, action, then the fields as `name=value`. Everything a client could have written is escaped,
@@ -183,25 +177,51 @@ impl Visit for Words {
 const PRINTED_CHARS_MAX: usize = 256;
 
 /// Text from outside, fit for a line of a log: control characters, direction marks and other invisible ones are escaped as in
-/// Rust (`\n`, `\u{202e}`), and what is over 256 characters is cut, with a `…` and the number of bytes.
+/// Rust (`\n`, `\u{202e}`), and what is over 256 characters is cut, with a `…` and the number of bytes. A token or key in it, because a client has put
+/// it where a name belongs, is `***`.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        for char in self.0.chars().take(PRINTED_CHARS_MAX) {
+        let text = &*masked(self.0);
+        for char in text.chars().take(PRINTED_CHARS_MAX) {
             match char {
                 '"' | '\'' | '\\' => f.write_char(char)?,
                 _ => write!(f, "{}", char.escape_debug())?,
             }
         }
-        if self.0.chars().nth(PRINTED_CHARS_MAX).is_some() {
-            write!(f, "… ({} bytes)", self.0.len())?;
+        if text.chars().nth(PRINTED_CHARS_MAX).is_some() {
+            write!(f, "… ({} bytes)", text.len())?;
         }
         Ok(())
     }
 }
+
+/// Every word that is a signed token or an API key by its looks, replaced.
+fn masked(text: &str) -> Cow<'_, str> {
+    if !text.contains("eyJ") && !text.contains("concord_") {
+        return Cow::Borrowed(text);
+    }
+    let is_secret = |word: &str| {
+        let token = word.find("eyJ").is_some_and(|at| word[at..].split('.').count() >= 3);
+        token || word.find("concord_").is_some_and(|at| word.len() - at > KEY_CHARS_MIN)
+    };
+    let is_part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|char| is_part(char) != is_part(first)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        masked.push_str(if is_secret(word) { "***" } else { word });
+        rest = after;
+    }
+    Cow::Owned(masked)
+}
+
+/// An API key is longer; its id, which is no secret, is shorter.
+const KEY_CHARS_MIN: usize = 40;
 
 /// Parameters whose values are secrets, in any dialect.
 const SECRET_PARAMETERS: &[&str] = &["token", "auth", "access_token", "session_token", "key", "api_key"];
@@ -209,6 +229,7 @@ const SECRET_PARAMETERS: &[&str] = &["token", "auth", "access_token", "session_t
 /// A request target without the values of its secret parameters: `/room?token=***&page=2`. A second `?` counts as a separator
 /// too: a `?` in a room name is not escaped by clients, and puts the token behind it.
 pub fn redact_query(target: &str) -> String {
+    let target = &*masked(target);
     let mut redacted = String::with_capacity(target.len());
     for part in target.split_inclusive(['?', '&', ';', '#']) {
         let (pair, separator) = match part.strip_suffix(['?', '&', ';', '#']) {
@@ -324,6 +345,10 @@ mod tests {
             ("a\r\nb\0\x1b[2J", "a\\r\\nb\\0\\u{1b}[2J"),
             ("\u{202e}txt\u{200b}\u{2028}", "\\u{202e}txt\\u{200b}\\u{2028}"),
             (&long, &cut),
+            ("a/eyJhbGciOiJ9.eyJleHAiOjE3.C4mG-w_x/b", "a/***/b"),
+            ("eyJhbGciOiJ9.notes", "eyJhbGciOiJ9.notes"),
+            ("concord_ujgo7rcbwwud_ZpMoHd4nsXmbPsUR9JzyBgj0mlDtKI7BwK0E2yHxvp4 x", "*** x"),
+            ("concord_ujgo7rcbwwud", "concord_ujgo7rcbwwud"),
         ];
         for (name, expected) in cases {
             assert_eq!(Printable(name).to_string(), expected);
@@ -340,6 +365,7 @@ mod tests {
             ("/my?room?token=abc", "/my?room?token=***"),
             ("/room?token=", "/room?token=***"),
             ("/room?token=a=b;key=c#auth=d", "/room?token=***;key=***#auth=***"),
+            ("/room/eyJhbGciOiJ9.eyJleHAiOjE3.C4mG?a=1", "/room/***?a=1"),
             ("/room?tokens=1&mytoken=2&token", "/room?tokens=1&mytoken=2&token"),
         ];
         for (target, expected) in cases {

@@ -1,8 +1,10 @@
 //! The `concord` command: understands its arguments, and does what they say.
 
 use server::cli::{Command, parse};
+use server::config::Loaded;
 use server::{Server, open_store};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,9 +22,11 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let loaded = invocation.loaded;
     let store = || open_store(&loaded.config);
     match invocation.command {
-        Command::Serve => return serve(&loaded.config),
+        Command::Serve => return serve(&loaded),
         Command::Bench { words } => return Ok(load::main(words.into_iter())),
         Command::PrintConfig => print!("{}", loaded.to_toml()),
+        Command::Key(command) => print!("{}", server::credentials::keys(&loaded.config, command)?),
+        Command::Token(command) => print!("{}", server::credentials::tokens(&loaded.config, command)?),
         Command::Rooms => {
             for (name, changes, snapshot_bytes, log_bytes) in server::list(&*store()?)? {
                 println!("{name}\t{changes} changes\t{snapshot_bytes} bytes of snapshot\t{log_bytes} bytes of log");
@@ -38,8 +42,10 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn serve(loaded: &Loaded) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let config = &loaded.config;
     server::logging::init(config.log.format, config.log.level);
+    warn_of_open_secrets(loaded);
     let store = open_store(config)?;
     // Blocking threads only read rooms from the disk: more of them than the disk serves at once would only take memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(8).enable_all().build()?;
@@ -48,7 +54,8 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
         let dialects = dialect::ALL.map(|dialect| dialect.name()).join(", ");
         let unix_socket = config.unix_socket.as_ref().map(|path| tracing::field::display(path.display()));
         let tls = config.tls.certificate.is_some();
-        tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, data = %config.data.display(), dialects, "ready");
+        let (auth, admin) = (config.auth.is_on(), server.admin_address().map(tracing::field::display));
+        tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, auth, admin, data = %config.data.display(), dialects, "ready");
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)
@@ -59,6 +66,20 @@ fn serve(config: &server::config::Config) -> Result<ExitCode, Box<dyn std::error
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn warn_of_open_secrets(loaded: &Loaded) {
+    let Some((path, settings)) = loaded.secrets_in_file() else { return };
+    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        let settings = settings.join(", ");
+        tracing::warn!(
+            action = "config.secrets",
+            path,
+            settings,
+            "others can read this file, and secrets are in it; chmod 600, or set CONCORD_..._FILE"
+        );
+    }
 }
 
 /// Done at the first SIGTERM or SIGINT.

@@ -51,6 +51,11 @@ impl Ring {
         Self { chunks: VecDeque::with_capacity(1), next: 0, bytes: 0, bytes_max }
     }
 
+    /// Bytes of its frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Adds the frame that `write` appends to the bytes it is given.
     pub(crate) fn push(&mut self, except: Option<MemberId>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.chunks.back().is_none_or(|last| last.bytes.len() >= CHUNK_BYTES) {

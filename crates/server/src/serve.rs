@@ -3,14 +3,18 @@
 //! Shutdown: nobody new gets in (503), everything accepted goes to the disk, every socket is closed with 1001, and what is still open when the deadline
 //! has passed is cut off.
 
-use crate::auth::{Anonymous, Gate};
+use crate::admin;
+use crate::auth::{Anonymous, AuthError, Authenticator, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
+use crate::connections::Connections;
+use crate::metrics::Metrics;
 use crate::transport::certificates::{Certificates, Renewal};
 use crate::transport::listen::{ListenError, Listeners};
 use crate::transport::{Door, Wire};
 use crate::upgrade::Entrance;
+use crate::worker::{What, Whom};
 use crate::workers::{Shared, Workers};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,6 +25,11 @@ use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
 use store::{Store, StoreError};
 use tokio::task::JoinSet;
+
+/// How often it is written down when keys were used, in looks at their file: once a minute.
+const NOTE_USE_EVERY: u32 = 240;
+/// Connections of administrators at the same time.
+const ADMINISTRATORS_MAX: usize = 64;
 
 /// A server that listens but does not serve yet.
 pub struct Server {
@@ -52,26 +61,57 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Embedded::open(&config.data, options)?))
 }
 
+/// Why the server does not start. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Where it is to listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// What administrators have decided cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Who may enter cannot be found out.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The threads that serve rooms.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+}
+
 impl Server {
-    /// Listens, with everybody let in as `anonymous`.
-    pub fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, ListenError> {
-        Self::bind_with(config, store, Arc::new(Anonymous))
+    /// Listens, with the gate that the configuration asks for. Called within a runtime of tokio, whose blocking threads wait for the disk.
+    pub fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        Self::start(config, store, None)
     }
 
-    /// Listens, with a gate of the caller's. Called within a runtime of tokio, whose blocking threads wait for the disk.
-    pub fn bind_with(config: Config, store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Result<Self, ListenError> {
-        let (certificates, renewal) = Certificates::open(&config.tls)?.unzip();
+    /// Listens, with a gate of the caller's.
+    pub fn bind_with(config: Config, store: Arc<dyn Store>, gate: Arc<dyn Gate>) -> Result<Self, StartError> {
+        Self::start(config, store, Some(gate))
+    }
+
+    fn start(config: Config, store: Arc<dyn Store>, gate: Option<Arc<dyn Gate>>) -> Result<Self, StartError> {
+        let (certificates, renewal) = Certificates::open(&config.tls).map_err(ListenError::from)?.unzip();
         let listeners = Listeners::bind(&config)?;
+        let ledger = Arc::new(Ledger::open(store.clone(), config.admin.ignore_damage)?);
+        let key_file = Arc::new(KeyFile::open(&config.data).map_err(AuthError::from)?);
+        let gate: Arc<dyn Gate> = match gate {
+            Some(gate) => gate,
+            None if config.auth.is_on() => Arc::new(Authenticator::new(&config, key_file.clone(), ledger.clone())?),
+            None => Arc::new(Anonymous),
+        };
+        let connections = Arc::new(Connections::new(&config.limits, config.exempt.clone()));
         let (config, clock) = (Arc::new(config), Clock::start());
-        let compactor = Compactor::start(store.clone(), config.clone(), clock).map_err(ListenError::Threads)?;
+        let compactor =
+            Compactor::start(store.clone(), ledger.clone(), config.clone(), clock).map_err(StartError::Threads)?;
         let threads = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some as usize,
         };
-        let shared = Shared::new(store, config.clone(), clock, compactor);
-        let workers = Workers::start(shared, threads).map_err(ListenError::Threads)?;
+        let shared = Shared::new(store, config.clone(), clock, compactor, gate, ledger, connections.clone());
+        let workers = Workers::start(shared, threads).map_err(StartError::Threads)?;
         let door = Door { config: config.clone(), certificates };
-        let entrance = Arc::new(Entrance { workers, connections: Arc::default(), gate, config, clock, door });
+        let metrics = Metrics::default();
+        let entrance = Arc::new(Entrance { workers, connections, config, clock, door, key_file, metrics });
         Ok(Self { listeners, renewal, entrance })
     }
 
@@ -80,13 +120,21 @@ impl Server {
         self.listeners.address()
     }
 
+    /// Where administrators are answered, if they have an address of their own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.listeners.admin_address()
+    }
+
     /// Serves until `stop` is done, then shuts down. True: everything was stored, and closed in order before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self { listeners, renewal, entrance } = self;
+        let listeners = Arc::new(listeners);
         let (mut tasks, mut background) = (JoinSet::new(), JoinSet::new());
         if let Some(renewal) = renewal {
             background.spawn(renewal.run());
         }
+        background.spawn(watch_keys(entrance.clone()));
+        background.spawn(serve_administrators(entrance.clone(), listeners.clone()));
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -99,7 +147,67 @@ impl Server {
         let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listeners, &mut tasks)).await.is_ok();
         tasks.shutdown().await;
         background.shutdown().await;
+        entrance.key_file.note_used();
         in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
+    }
+}
+
+/// Reads the API keys again when they have changed; whoever is in with one is looked at again then.
+async fn watch_keys(entrance: Arc<Entrance>) {
+    let mut told = None;
+    for turn in 1_u32.. {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let (key_file, notes_use) = (entrance.key_file.clone(), turn.is_multiple_of(NOTE_USE_EVERY));
+        let looked = tokio::task::spawn_blocking(move || {
+            if notes_use {
+                key_file.note_used();
+            }
+            key_file.refresh()
+        });
+        match looked.await {
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Ok(true)) => {
+                told = None;
+                // Also for who is on the way in.
+                entrance.gate().forget_answers();
+                entrance.workers.command(Whom { any_key: true, ..Whom::default() }, What::Confirm).await;
+            }
+            Ok(Err(error)) => {
+                let error = error.to_string();
+                if told.as_ref() != Some(&error) {
+                    tracing::error!(action = "auth.keys", error, "the keys stay as they were");
+                    told = Some(error);
+                }
+            }
+        }
+    }
+}
+
+/// Serves the address of the administrators, if there is one.
+async fn serve_administrators(entrance: Arc<Entrance>, listeners: Arc<Listeners>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        let wire = match listeners.accept_administrator().await {
+            Ok(wire) => wire,
+            Err(error) => {
+                tracing::warn!(action = "server.error", %error, "cannot accept a connection of an administrator");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        while tasks.len() >= ADMINISTRATORS_MAX {
+            tasks.join_next().await;
+        }
+        while tasks.try_join_next().is_some() {}
+        let entrance = entrance.clone();
+        tasks.spawn(async move {
+            let handshake = Duration::from_millis(entrance.config.handshake_ms);
+            match tokio::time::timeout(handshake, entrance.door.secure(wire)).await {
+                Ok(Ok(stream)) => admin::serve(entrance.clone(), stream).await,
+                Ok(Err(error)) => tracing::debug!(action = "http.refused", %error, "connection of an administrator"),
+                Err(_) => {}
+            }
+        });
     }
 }
 

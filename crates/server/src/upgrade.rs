@@ -3,21 +3,28 @@
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
 use crate::address::client_address;
-use crate::auth::Gate;
+use crate::admin;
+use crate::auth::{Admission, Gate, KeyFile, Ledger, Refusal};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connections::{Accepted, Connections};
+use crate::connections::{Accepted, Connections, Reached};
 use crate::http::{Health, respond};
-use crate::logging::redact_query;
-use crate::request::{HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse};
+use crate::logging::{Printable, redact_query};
+use crate::metrics::{Metrics, Why};
+use crate::origins;
+use crate::request::{
+    HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, request_id,
+    with_headers,
+};
 use crate::routes::{Route, route};
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
 use crate::websocket::{Opcode, close_frame, encode_frame};
 use crate::worker::Arrival;
 use crate::workers::Workers;
-use dialect::Dialect;
+use dialect::{Dialect, Farewell};
 use room::Closing;
+use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,36 +38,90 @@ pub(crate) const DOCUMENT: &str = "doc/";
 /// How long a request may take to arrive when the server stops.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
+/// What is still read of a client that was refused, and dropped: more than any head or first message. Who sends on gets a reset.
+const REFUSED_BYTES_MAX: usize = 256 << 10;
+/// Of one such read: thousands may be refused at the same time.
+const REFUSED_READ_BYTES: usize = 4 << 10;
+
 /// What who comes then is told.
 pub(crate) const SHUTTING_DOWN: &str = "the server is shutting down; try again later";
+const ORIGIN: &str = "this origin may not connect; the operator can add it to origins.allowed";
+const COOKIE_ORIGIN: &str =
+    "cookies count only for pages of the same host and for origins that are listed in origins.allowed";
+pub(crate) const MEMORY_FULL: &str =
+    "limits.memory_bytes_max: the server has all that fits into its memory; try again later";
+const EVERYBODY: Reached =
+    Reached { limit: "limits.connections_max: the server has all the connections that it may have", retry_after_s: 5 };
 
 /// What all connections share.
 pub(crate) struct Entrance {
     pub(crate) workers: Workers,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) gate: Arc<dyn Gate>,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) door: Door,
+    pub(crate) key_file: Arc<KeyFile>,
+    pub(crate) metrics: Metrics,
+}
+
+/// One connection and its first request.
+struct Visit {
+    stream: Incoming,
+    head: RequestHead,
+    /// What was read: the head, and what came behind it.
+    bytes: Vec<u8>,
+    accepted: Accepted,
+    /// The handshake has to be over by then.
+    deadline: Instant,
+    /// In the response and in the log.
+    id: String,
+}
+
+/// An answer that is not the one that was asked for.
+enum Refused {
+    /// An HTTP response.
+    Response(Why, Vec<u8>),
+    /// A handshake, and then why not.
+    Farewell(Closing),
+}
+
+impl Refused {
+    fn limit(reached: &Reached) -> Self {
+        Self::Response(Why::Limit, error_response(503, reached.limit, Some(reached.retry_after_s)))
+    }
 }
 
 impl Entrance {
+    pub(crate) fn gate(&self) -> &Arc<dyn Gate> {
+        &self.workers.shared.gate
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.workers.shared.ledger
+    }
+
     /// Serves one connection until its end.
-    pub(crate) async fn serve(&self, mut wire: Wire) {
-        let Some(accepted) = self.connections.admit(self.config.limits.connections_max) else {
-            // A handshake only to say no would cost more than the connection.
-            if self.door.certificates.is_some() {
-                return tracing::debug!(action = "http.refused", address = %wire.address, "all connections are taken");
+    pub(crate) async fn serve(self: Arc<Self>, mut wire: Wire) {
+        let (proxy, address) = (&self.config.proxy, wire.address);
+        // Of a proxy it is not known yet for whom it speaks.
+        let known = !proxy.protocol && !proxy.trusted.contains(address);
+        let accepted = self.connections.admit().ok_or(EVERYBODY).and_then(|mut accepted| {
+            if known { accepted.comes_from(address).map(|()| accepted) } else { Ok(accepted) }
+        });
+        let mut accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(reached) => {
+                self.metrics.refused(Why::Limit);
+                tracing::debug!(action = "http.refused", %address, reason = reached.limit);
+                // A TLS handshake only to say no would cost more than the connection.
+                if self.door.certificates.is_none() {
+                    refuse(&mut wire, &error_response(503, reached.limit, Some(reached.retry_after_s))).await;
+                }
+                return;
             }
-            return refuse(
-                &mut wire,
-                &error_response(503, "the server has all the connections that it may have", Some(5)),
-            )
-            .await;
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
         let mut shutdown = self.workers.stopping();
-        let address = wire.address;
         let opened = tokio::select! {
             opened = tokio::time::timeout_at(deadline, self.door.open(wire)) => opened.unwrap_or(Err(DoorError::TooLate)),
             () = stopped(&mut shutdown) => Err(DoorError::Stopping),
@@ -82,14 +143,20 @@ impl Entrance {
             }
         };
         match head {
-            Ok(Ok(Some((head, early)))) => {
+            Ok(Ok(Some((head, bytes)))) => {
                 stream.address = client_address(stream.address, &head, &self.config.proxy);
-                self.answer(stream, head, early, accepted, deadline).await;
+                let counted = if known { Ok(()) } else { accepted.comes_from(stream.address) };
+                let visit = Visit { stream, head, bytes, accepted, deadline, id: request_id() };
+                match counted {
+                    Ok(()) => self.answer(visit).await,
+                    Err(reached) => self.refuse(visit, Refused::limit(&reached)).await,
+                }
             }
             Ok(Ok(None)) => {
                 tracing::debug!(action = "http.abandoned", "connection ended before its request was complete");
             }
             Ok(Err(error)) => {
+                self.metrics.refused(Why::Malformed);
                 tracing::debug!(action = "http.refused", address = %stream.address, %error);
                 refuse(&mut stream, &error.response()).await;
             }
@@ -97,68 +164,85 @@ impl Entrance {
         }
     }
 
-    async fn answer(
-        &self,
-        mut stream: Incoming,
-        head: RequestHead,
-        early: Vec<u8>,
-        accepted: Accepted,
-        deadline: Instant,
-    ) {
-        if !head.is_upgrade() {
-            let response = respond(&head.method, head.path(), self.clock, || self.health());
-            return refuse(&mut stream, &response).await;
+    async fn answer(self: Arc<Self>, mut visit: Visit) {
+        if !visit.head.is_upgrade() {
+            if self.config.admin.public && admin::is_admin_path(visit.head.path()) {
+                let Visit { stream, bytes, accepted: _accepted, .. } = visit;
+                let (read, write) = tokio::io::split(stream);
+                let mut shutdown = self.workers.stopping();
+                let served = admin::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write));
+                tokio::select! {
+                    () = served => {}
+                    // What was asked is carried out all the same.
+                    () = stopped(&mut shutdown) => {}
+                }
+                return;
+            }
+            let response = respond(&visit.head, self.clock, &self.config.origins.allowed, || self.health());
+            let response = self.signed(&visit, &response);
+            return refuse(&mut visit.stream, &response).await;
         }
         if *self.workers.stopping().borrow() {
-            return refuse(&mut stream, &error_response(503, SHUTTING_DOWN, Some(5))).await;
+            let response = error_response(503, SHUTTING_DOWN, Some(5));
+            return refuse(&mut visit.stream, &response).await;
         }
-        match self.admit(&head) {
-            Ok(room) => self.enter(stream, head, early, room, accepted, deadline).await,
-            Err(response) => {
-                let target = redact_query(&head.target);
-                tracing::debug!(action = "http.refused", address = %stream.address, target, "upgrade refused");
-                refuse(&mut stream, &response).await;
-            }
+        match self.find_room(&visit.head) {
+            Ok(room) => match self.admit(&mut visit, &room).await {
+                Ok(admission) => self.enter(visit, &room, admission),
+                Err(refused) => self.refuse(visit, refused).await,
+            },
+            Err(refused) => self.refuse(visit, refused).await,
         }
     }
 
-    /// The room that an upgrade request is for, or the response that says why not.
-    fn admit(&self, head: &RequestHead) -> Result<String, Vec<u8>> {
-        check_upgrade(head).map_err(|error| error.response())?;
-        if !self.allows_origin(head.header("origin")) {
-            return Err(error_response(
-                403,
-                "this origin may not connect; the operator can add it to origins.allowed",
-                None,
-            ));
+    /// The room that an upgrade request is for.
+    fn find_room(&self, head: &RequestHead) -> Result<String, Refused> {
+        check_upgrade(head).map_err(|error| Refused::Response(Why::Malformed, error.response()))?;
+        if !origins::may_connect(&self.config.origins.allowed, head.header("origin")) {
+            return Err(Refused::Response(Why::Origin, error_response(403, ORIGIN, None)));
         }
         match route(head.path(), &self.config.mounts) {
             Route::YWebsocket { room } => Ok(room),
             other => {
-                Err(other.refusal().unwrap_or_else(|| error_response(404, "nothing is served at this path", None)))
+                let nothing = || error_response(404, "nothing is served at this path", None);
+                Err(Refused::Response(Why::Malformed, other.refusal().unwrap_or_else(nothing)))
             }
         }
     }
 
-    fn allows_origin(&self, origin: Option<&str>) -> bool {
-        let allowed = &self.config.origins.allowed;
-        origin.is_none_or(|origin| allowed.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin)))
+    /// Who the visitor is and what it may do there.
+    async fn admit(&self, visit: &mut Visit, room: &str) -> Result<Admission, Refused> {
+        let later = |reason: &str| Refused::Response(Why::Unavailable, error_response(503, reason, Some(5)));
+        if self.workers.shared.memory.is_full() {
+            let full = error_response(503, MEMORY_FULL, Some(5));
+            return Err(Refused::Response(Why::Limit, full));
+        }
+        let admitted = tokio::time::timeout_at(visit.deadline, self.gate().admit(&visit.head, room)).await;
+        let admission = match admitted.unwrap_or(Err(Refusal::Later("access could not be checked in time"))) {
+            Ok(admission) => admission,
+            Err(Refusal::Closing(closing)) => return Err(Refused::Farewell(closing)),
+            Err(Refusal::Later(reason)) => return Err(later(reason)),
+            Err(Refusal::Origin) => {
+                return Err(Refused::Response(Why::Origin, error_response(403, COOKIE_ORIGIN, None)));
+            }
+        };
+        if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
+            return Err(Refused::Farewell(Closing::Deleted));
+        }
+        if admission.standing.is_some() {
+            visit.accepted.belongs_to(&admission.author).map_err(|reached| Refused::limit(&reached))?;
+        }
+        Ok(admission)
     }
 
-    async fn enter(
-        &self,
-        stream: Incoming,
-        head: RequestHead,
-        early: Vec<u8>,
-        room: String,
-        accepted: Accepted,
-        deadline: Instant,
-    ) {
-        let dialect = if self.config.y_websocket.echo { dialect::Y_WEBSOCKET } else { dialect::Y_WEBSOCKET_SILENT };
-        let admission = match self.gate.admit(&head, &room) {
-            Ok(admission) => admission,
-            Err(closing) => return say_farewell(stream, &head, dialect, &closing).await,
-        };
+    fn dialect(&self) -> &'static dyn Dialect {
+        if self.config.y_websocket.echo { dialect::Y_WEBSOCKET } else { dialect::Y_WEBSOCKET_SILENT }
+    }
+
+    /// Hands a connection to the worker of its room.
+    fn enter(&self, visit: Visit, room: &str, admission: Admission) {
+        let Visit { stream, head, mut bytes, accepted, deadline, .. } = visit;
+        let early = bytes.split_off(head.length);
         let extensions = self.config.websocket.deflate.then(|| accept_deflate(&head)).flatten();
         let hello = accept_response(&head, head.subprotocols().next(), extensions);
         let deflate = extensions.is_some();
@@ -167,9 +251,48 @@ impl Entrance {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
-        let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
+        let (room, deadline, dialect) = (format!("{DOCUMENT}{room}").into(), deadline.into_std(), self.dialect());
         let arrival = Arrival { stream, address, room, dialect, admission, hello, deflate, early, accepted, deadline };
         self.workers.enter(arrival);
+    }
+
+    async fn refuse(&self, mut visit: Visit, refused: Refused) {
+        let (address, target) = (visit.stream.address, redact_query(&visit.head.target));
+        let target = Printable(&target);
+        match refused {
+            Refused::Response(why, response) => {
+                self.metrics.refused(why);
+                tracing::debug!(action = "http.refused", requestId = visit.id, %address, %target, reason = ?why, "upgrade refused");
+                let response = self.signed(&visit, &response);
+                refuse(&mut visit.stream, &response).await;
+            }
+            Refused::Farewell(closing) => {
+                self.metrics.refused(Why::Credential);
+                let farewell = self.dialect().farewell(&closing);
+                tracing::info!(action = "ws.refused", requestId = visit.id, %address, %target, reason = farewell.reason);
+                self.say_farewell(visit, farewell).await;
+            }
+        }
+    }
+
+    /// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
+    async fn say_farewell(&self, mut visit: Visit, farewell: Farewell) {
+        let mut hello = accept_response(&visit.head, visit.head.subprotocols().next(), None);
+        hello.extend(farewell.message.iter().flat_map(|payload| encode_frame(Opcode::Binary, payload)));
+        if visit.stream.write_all(&hello).await.is_ok() {
+            // Kept for a while, because older clients come back at once; but not at any price.
+            if let Some(_place) = self.connections.farewell() {
+                tokio::time::sleep(Duration::from_millis(farewell.delay_ms)).await;
+            }
+            refuse(&mut visit.stream, &close_frame(farewell.code, &farewell.reason)).await;
+        }
+    }
+
+    /// A response with the headers that all have.
+    fn signed(&self, visit: &Visit, response: &[u8]) -> Vec<u8> {
+        let cors = origins::cors_headers(&self.config.origins.allowed, visit.head.header("origin"));
+        let headers = format!("x-request-id: {}\r\nx-content-type-options: nosniff\r\n{cors}", visit.id);
+        with_headers(response, &headers)
     }
 
     fn health(&self) -> Health {
@@ -186,7 +309,7 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     tokio::time::sleep(LAST_REQUEST).await;
 }
 
-/// Reads up to the end of the first request's head. None: the client left.
+/// Reads up to the end of the first request's head, and returns it with all that was read. None: the client left.
 async fn read_head(stream: &mut Incoming) -> Result<Option<(RequestHead, Vec<u8>)>, HeadError> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
@@ -195,8 +318,7 @@ async fn read_head(stream: &mut Incoming) -> Result<Option<(RequestHead, Vec<u8>
             Ok(_) => {}
         }
         if let Some(head) = parse(&bytes)? {
-            let early = bytes.split_off(head.length);
-            return Ok(Some((head, early)));
+            return Ok(Some((head, bytes)));
         }
     }
 }
@@ -206,20 +328,14 @@ async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), response: &[
     if stream.write_all(response).await.is_ok() {
         let _ = stream.shutdown().await;
         // What the client has sent meanwhile would turn the close into a reset that overtakes the response.
-        let mut rest = [0; 512];
-        let drained = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+        let (mut rest, mut left) = (vec![0; REFUSED_READ_BYTES], REFUSED_BYTES_MAX);
+        let drained = async {
+            while left > 0
+                && let Ok(count @ 1..) = stream.read(&mut rest).await
+            {
+                left = left.saturating_sub(count);
+            }
+        };
         let _ = tokio::time::timeout(Duration::from_millis(500), drained).await;
-    }
-}
-
-/// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
-async fn say_farewell(mut stream: Incoming, head: &RequestHead, dialect: &dyn Dialect, closing: &Closing) {
-    let farewell = dialect.farewell(closing);
-    let mut hello = accept_response(head, head.subprotocols().next(), None);
-    hello.extend(farewell.message.iter().flat_map(|payload| encode_frame(Opcode::Binary, payload)));
-    tracing::info!(action = "ws.refused", address = %stream.address, target = redact_query(&head.target), reason = farewell.reason);
-    if stream.write_all(&hello).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(farewell.delay_ms)).await;
-        refuse(&mut stream, &close_frame(farewell.code, &farewell.reason)).await;
     }
 }

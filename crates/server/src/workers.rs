@@ -1,17 +1,21 @@
 //! The threads that serve rooms, and what they share. A room belongs to the thread that its name's hash says, with all its sockets.
 
+use crate::auth::{Gate, Ledger};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::Config;
-use crate::worker::{Arrival, INBOX, Inbox, Message, Worker};
+use crate::connections::Connections;
+use crate::memory::Memory;
+use crate::worker::{Arrival, Command, INBOX, Inbox, Message, What, Whom, Worker};
 use mio::{Poll, Waker};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use store::Store;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What the workers share.
 pub(crate) struct Shared {
@@ -19,6 +23,11 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) compactor: Compactor,
+    /// Who may enter, and stay.
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) memory: Memory,
     /// Has the threads that wait for the disk.
     pub(crate) runtime: Handle,
     /// Rooms with at least one member.
@@ -31,13 +40,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock, compactor: Compactor) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        config: Arc<Config>,
+        clock: Clock,
+        compactor: Compactor,
+        gate: Arc<dyn Gate>,
+        ledger: Arc<Ledger>,
+        connections: Arc<Connections>,
+    ) -> Self {
         Self {
+            memory: Memory::new(config.limits.memory_bytes_max),
             room_limits: Arc::new(crate::host::room_limits(&config.limits)),
             store,
             config,
             clock,
             compactor,
+            gate,
+            ledger,
+            connections,
             runtime: Handle::current(),
             occupied: AtomicUsize::new(0),
             flush_failed: AtomicBool::new(false),
@@ -50,6 +71,9 @@ impl Shared {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 }
+
+/// How long the numbers of a command are waited for; a turn takes milliseconds.
+const COMMAND_MAX: Duration = Duration::from_secs(10);
 
 /// All workers.
 pub(crate) struct Workers {
@@ -99,6 +123,23 @@ impl Workers {
     pub(crate) fn enter(&self, arrival: Arrival) {
         let worker = self.hasher.hash_one(&*arrival.room) as usize % self.inboxes.len();
         self.inboxes[worker].send(Message::Arrival(Box::new(arrival)));
+    }
+
+    /// Has something done with connections, by all workers. Returns how many it concerned, when it is done.
+    pub(crate) async fn command(&self, whom: Whom, what: What) -> usize {
+        let (done, mut heard) = mpsc::unbounded_channel();
+        let command = Command { whom, what, done };
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Command(Box::new(command.clone()))));
+        drop(command);
+        let mut concerned = 0;
+        let counted = async {
+            // Ends when each worker has told its number. One that has ended, because the server stops, tells none.
+            while let Some(count) = heard.recv().await {
+                concerned += count;
+            }
+        };
+        let _ = tokio::time::timeout(COMMAND_MAX, counted).await;
+        concerned
     }
 
     /// True from the moment on at which the server was told to stop.

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,7 +108,8 @@ impl Disk for Folder {
     }
 
     fn create_folder(&self, name: &str) -> io::Result<()> {
-        std::fs::create_dir_all(self.at(name))
+        // Documents are nobody else's business on this machine. A folder that exists keeps the mode that it has.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.at(name))
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {

@@ -81,3 +81,39 @@ fn the_architecture_fits_on_three_screens() {
     let lines = read("ARCHITECTURE.md").lines().count();
     assert!(lines <= 150, "{lines} lines; a screen has 50");
 }
+
+/// All text of the files below a folder that end so.
+fn sources(folder: &Path, end: &str, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") {
+            sources(&path, end, text);
+        } else if path.to_string_lossy().ends_with(end) {
+            text.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_security_page_names_exists() {
+    let mut code = String::new();
+    sources(&root().join("crates"), ".rs", &mut code);
+    let mut scenarios = String::new();
+    sources(&root().join("conformance/scenarios"), ".mjs", &mut scenarios);
+    let page = read("docs/security.md");
+    let rows = page.lines().filter(|line| line.starts_with('|') && line.matches('|').count() == 4);
+    let mut named = 0;
+    for shown_by in rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next()) {
+        for (at, word) in shown_by.split('`').enumerate().filter(|(at, _)| at % 2 == 1) {
+            let after_scenario =
+                shown_by.split('`').nth(at - 1).is_some_and(|before| before.trim_end().ends_with("scenario"));
+            let exists = match after_scenario {
+                true => scenarios.contains(&format!("name = '{word}'")),
+                false => code.contains(&format!("fn {word}(")) || scenarios.contains(&format!("'{word}'")),
+            };
+            assert!(exists, "docs/security.md names {word}, which is no test");
+            named += 1;
+        }
+    }
+    assert!(named > 60, "only {named} tests are named");
+}

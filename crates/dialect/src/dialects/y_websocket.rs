@@ -61,23 +61,29 @@ impl Dialect for YWebsocket {
 
     fn farewell(&self, closing: &Closing) -> Farewell {
         let plain = |code, reason: &str| Farewell { message: None, delay_ms: 0, code, reason: reason.to_owned() };
-        let refused = |code, reason| Farewell {
-            message: Some(denied(reason)),
-            delay_ms: REFUSED_DELAY_MS,
-            ..plain(code, reason)
-        };
+        let told = |message, code, reason| Farewell { message: Some(denied(message)), ..plain(code, reason) };
+        let barred = |message, code, reason| Farewell { delay_ms: REFUSED_DELAY_MS, ..told(message, code, reason) };
+        let refused = |code, reason| barred(reason, code, reason);
         match closing {
             Closing::Malformed => plain(4400, "malformed message"),
-            Closing::Beyond(limit) => Farewell { message: Some(denied(limit)), ..plain(4413, limit) },
+            Closing::Beyond(limit) => told(limit, 4413, limit),
             Closing::StorageFailed => plain(1011, "storage failed; unsaved edits stay in your editor"),
             Closing::ShuttingDown => plain(1001, "server shutting down"),
             Closing::SlowConsumer => plain(1013, "slow consumer"),
             Closing::Protocol(code, reason) => plain(*code, reason),
             Closing::Silent => plain(1001, "no answer to ping"),
             Closing::Unauthorized => refused(4401, "unauthorized"),
+            Closing::Outdated => refused(4401, "token-expired"),
             Closing::Forbidden => refused(4403, "permission-denied"),
             Closing::NotFound => refused(4404, "room-not-found"),
             Closing::TokenExpired => plain(4501, "token expired, reconnect"),
+            Closing::Revoked => barred("permission-denied", 4403, "access revoked"),
+            Closing::Removed { come_back: false } => {
+                told("permission-denied", 4403, "disconnected by an administrator")
+            }
+            Closing::Removed { come_back: true } => plain(4500, "disconnected by an administrator, reconnect"),
+            Closing::Deleted => barred("room-not-found", 4404, "room deleted"),
+            Closing::Unconfirmed => plain(1013, "access cannot be checked, try again later"),
             Closing::Internal => plain(1011, "internal error"),
         }
     }

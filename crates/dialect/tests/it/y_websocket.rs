@@ -165,7 +165,19 @@ fn farewells_are_the_table_of_the_protocol() {
         (Closing::Unauthorized, denied("unauthorized"), 3000, 4401, "unauthorized"),
         (Closing::Forbidden, denied("permission-denied"), 3000, 4403, "permission-denied"),
         (Closing::NotFound, denied("room-not-found"), 3000, 4404, "room-not-found"),
+        (Closing::Outdated, denied("token-expired"), 3000, 4401, "token-expired"),
         (Closing::TokenExpired, None, 0, 4501, "token expired, reconnect"),
+        (Closing::Revoked, denied("permission-denied"), 3000, 4403, "access revoked"),
+        (
+            Closing::Removed { come_back: false },
+            denied("permission-denied"),
+            0,
+            4403,
+            "disconnected by an administrator",
+        ),
+        (Closing::Removed { come_back: true }, None, 0, 4500, "disconnected by an administrator, reconnect"),
+        (Closing::Deleted, denied("room-not-found"), 3000, 4404, "room deleted"),
+        (Closing::Unconfirmed, None, 0, 1013, "access cannot be checked, try again later"),
         (Closing::Internal, None, 0, 1011, "internal error"),
     ];
     for (closing, message, delay_ms, code, reason) in table {

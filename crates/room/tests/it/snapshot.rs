@@ -257,6 +257,8 @@ fn a_stored_snapshot_is_handed_on_as_it_is() {
             assert_eq!(answer(&mut room, known, true), [missing(one)]);
         }
         assert_eq!(answer(&mut room, everything(), false), [missing(rest)]);
+        let head = room.head();
+        room.handle(Input::Durable(head), 0, &mut Vec::new());
         assert_eq!(room.bytes(), load(&log[1..]).bytes());
     }
 }

@@ -57,6 +57,9 @@ pub enum ConfigError {
         /// The variable.
         name: String,
     },
+    /// Settings that exclude or need each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
     /// A certificate without a key, or the other way round.
     #[error("tls.certificate and tls.key must both be set, for TLS, or neither")]
     HalfTls,
@@ -66,7 +69,8 @@ pub enum ConfigError {
     /// The server would be open to its whole network.
     #[error(
         "listening on {listen} without authentication would let everybody on the network read and write every room; \
-         listen on this machine only (--listen 127.0.0.1:{}), or allow it with --anonymous (auth.anonymous = true)",
+         listen on this machine only (--listen 127.0.0.1:{}), switch authentication on (auth.secret), or allow it with \
+         --anonymous (auth.anonymous = true)",
         .listen.port()
     )]
     OpenToAll {
@@ -170,6 +174,17 @@ impl Loaded {
         let row = SETTINGS.iter().position(|row| row.key == setting.key).expect("a setting is a row of the table");
         self.effective[row] = (toml, source);
         Ok(())
+    }
+
+    /// The secrets that stand in the configuration file, and its path: others must not be able to read it.
+    pub fn secrets_in_file(&self) -> Option<(&str, Vec<&'static str>)> {
+        let mut found: Option<(&str, Vec<&'static str>)> = None;
+        for (setting, (_, source)) in SETTINGS.iter().zip(&self.effective) {
+            if let (true, Source::File { path, .. }) = (setting.secret, source) {
+                found.get_or_insert_with(|| (path, Vec::new())).1.push(setting.key);
+            }
+        }
+        found
     }
 
     /// The effective configuration as a `concord.toml` with the source of each value in a comment; secrets masked.

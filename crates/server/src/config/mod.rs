@@ -14,11 +14,13 @@ use std::path::PathBuf;
 pub use loaded::{ConfigError, Loaded, Source, Sources};
 pub use page::settings_markdown;
 pub use settings::{SETTINGS, Setting};
-pub use value::{KeepLog, RoomPattern};
+pub use value::{KeepLog, Secret};
 
 use crate::address::{ForwardHeader, Trusted};
+use crate::fetch::Url;
 use crate::logging::{LogFormat, LogLevel};
 use crate::routes::Mounts;
+use identity::{Algorithm, Permission, RoomPattern};
 
 /// When a change counts as saved, and when others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Which pages may connect.
     pub origins: OriginsConfig,
+    /// Where administrators are answered.
+    pub admin: AdminConfig,
     /// Where the dialects are mounted.
     pub mounts: Mounts,
     /// Of the WebSocket codec.
@@ -98,6 +102,8 @@ pub struct Config {
     pub y_websocket: YWebsocketConfig,
     /// Bounds on what clients may use.
     pub limits: Limits,
+    /// Addresses that have no limits of their own.
+    pub exempt: Trusted,
     /// Of the embedded store.
     pub store: StoreConfig,
 }
@@ -133,11 +139,100 @@ pub struct ProxyConfig {
     pub protocol: bool,
 }
 
-/// Who may enter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who may enter. Authentication is on as soon as one of `secret`, `keys_file`, `jwks_url`, `session_url` and `api_keys` is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     /// Everybody, without a token.
     pub anonymous: bool,
+    /// Tokens are signed with it; empty: they are not.
+    pub secret: Secret,
+    /// How.
+    pub secret_algorithm: Algorithm,
+    /// A file with public keys: PEM or JSON.
+    pub keys_file: Option<PathBuf>,
+    /// How tokens are signed whose key is in a PEM file.
+    pub keys_algorithm: Algorithm,
+    /// Where the identity provider publishes its keys.
+    pub jwks_url: Option<Url>,
+    /// How often they are fetched, in milliseconds.
+    pub jwks_refresh_ms: u64,
+    /// Who may have issued a token; empty: anybody with the key.
+    pub issuer: Vec<String>,
+    /// For whom it must have been issued; empty: for anybody.
+    pub audience: Vec<String>,
+    /// By how much clocks may differ, in seconds.
+    pub leeway_s: u64,
+    /// A cookie that holds a token; empty: none.
+    pub cookie: String,
+    /// Names of the claims.
+    pub claims: ClaimsConfig,
+    /// API keys are a way in, also where there is no other.
+    pub api_keys: bool,
+    /// Where the application says whose session a cookie belongs to.
+    pub session_url: Option<Url>,
+    /// How long it counts, in milliseconds, when the answer does not say.
+    pub session_ms: u64,
+    /// Where the application says what somebody may do in a room.
+    pub permission_url: Option<Url>,
+    /// Those questions are signed with it.
+    pub webhook_secret: Secret,
+    /// How long the application and the identity provider may take to answer, in milliseconds.
+    pub time_out_ms: u64,
+    /// Other machines may be asked without TLS.
+    pub insecure_http: bool,
+    /// What rooms allow to people whose credential does not say; the first pattern that matches counts.
+    pub rooms: Vec<(RoomPattern, Permission)>,
+}
+
+/// Names of the claims.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClaimsConfig {
+    /// Whose token it is: the first that is there.
+    pub user: Vec<String>,
+    /// What to show to people.
+    pub name: String,
+    /// The organisation.
+    pub firm: String,
+    /// The role.
+    pub role: String,
+    /// The address.
+    pub email: String,
+    /// The list of rooms.
+    pub rooms: String,
+}
+
+impl AuthConfig {
+    /// Nobody enters without a credential.
+    pub fn is_on(&self) -> bool {
+        !self.secret.is_empty()
+            || self.keys_file.is_some()
+            || self.jwks_url.is_some()
+            || self.session_url.is_some()
+            || self.api_keys
+    }
+
+    /// What tokens must keep to.
+    pub fn rules(&self) -> identity::Rules {
+        let listed = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let ClaimsConfig { user, name, firm, role, email, rooms } = self.claims.clone();
+        identity::Rules {
+            leeway_s: self.leeway_s,
+            audience: listed(&self.audience),
+            issuer: listed(&self.issuer),
+            claims: identity::ClaimNames { user, name, firm, role, email, rooms },
+        }
+    }
+}
+
+/// Where administrators are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// An address of their own.
+    pub listen: Option<SocketAddr>,
+    /// Also where clients connect.
+    pub public: bool,
+    /// Starts although decisions of administrators are lost.
+    pub ignore_damage: bool,
 }
 
 /// Which pages may connect.
@@ -184,6 +279,28 @@ pub struct Limits {
     pub ring_bytes_max: u64,
     /// Of frames for one socket alone; with more unsent, the socket is not read.
     pub private_bytes_max: u64,
+    /// Connections from one address.
+    pub address_connections_max: u64,
+    /// First requests from one address in a second.
+    pub handshakes_per_s: u64,
+    /// First requests that may come at once from an address that was quiet.
+    pub handshakes_at_once_max: u64,
+    /// Connections of one user.
+    pub user_connections_max: u64,
+    /// Messages, and fragments of them, that are read from one socket in a second.
+    pub messages_per_s: u64,
+    /// Bytes that are read from all sockets of one user in a second.
+    pub user_bytes_per_s: u64,
+    /// Messages, and fragments of them, that are read from all sockets of one user in a second.
+    pub user_messages_per_s: u64,
+    /// Questions (step 1s and the like) of one socket that are answered in a second.
+    pub questions_per_s: u64,
+    /// Rooms that one user may make in an hour.
+    pub user_rooms_per_h: u64,
+    /// Of all rooms and sockets together; 0: as the machine has it.
+    pub memory_bytes_max: u64,
+    /// How long a message may take to arrive whole, in milliseconds, unless it comes fast.
+    pub message_ms: u64,
 }
 
 /// Of the embedded store.
@@ -206,17 +323,48 @@ impl Config {
         if self.proxy.protocol && self.proxy.trusted.is_empty() {
             return Err(ConfigError::NobodyTrusted);
         }
+        let auth = &self.auth;
         let loopback = self.listen.ip().to_canonical().is_loopback();
-        if loopback || self.auth.anonymous { Ok(()) } else { Err(ConfigError::OpenToAll { listen: self.listen }) }
+        if !loopback && !auth.anonymous && !auth.is_on() {
+            return Err(ConfigError::OpenToAll { listen: self.listen });
+        }
+        if auth.anonymous && auth.is_on() {
+            return Err(ConfigError::Contradiction(
+                "auth.anonymous lets everybody in, and another setting of auth asks for credentials; \
+                 switch auth.anonymous off, or remove the others",
+            ));
+        }
+        if auth.permission_url.is_some() && auth.webhook_secret.is_empty() {
+            return Err(ConfigError::Contradiction(
+                "auth.permission_url needs auth.webhook_secret, with which its questions are signed; \
+                 make one with: openssl rand -base64 32",
+            ));
+        }
+        if auth.permission_url.is_some() && !auth.is_on() {
+            return Err(ConfigError::Contradiction(
+                "auth.permission_url asks about identities, and nothing says who somebody is; \
+                 set auth.secret, auth.keys_file, auth.jwks_url or auth.session_url too",
+            ));
+        }
+        let urls = [&auth.jwks_url, &auth.session_url, &auth.permission_url];
+        if !auth.insecure_http && urls.into_iter().flatten().any(Url::is_exposed) {
+            return Err(ConfigError::Contradiction(
+                "auth.jwks_url, auth.session_url and auth.permission_url must begin with https:// unless they are on this \
+                 machine, because whoever is between could let himself in; auth.insecure_http = true allows it",
+            ));
+        }
+        Ok(())
     }
 
     /// True for rooms whose deleted content is kept.
     pub fn keeps_deleted(&self, room: &str) -> bool {
+        let room = name_of(room);
         self.keep_deleted.iter().any(|pattern| pattern.matches(room))
     }
 
     /// How long a room's log is kept after compaction.
     pub fn keeps_log(&self, room: &str) -> KeepLog {
+        let room = name_of(room);
         let first = self.keep_log.iter().find(|(pattern, _)| pattern.matches(room));
         first.map_or(KeepLog::None, |(_, keep)| *keep)
     }
@@ -244,15 +392,43 @@ impl Config {
             log: LogConfig { format: LogFormat::Auto, level: LogLevel::Info },
             tls: TlsConfig::default(),
             proxy: ProxyConfig { trusted: Trusted::default(), header: ForwardHeader::XForwardedFor, protocol: false },
-            auth: AuthConfig { anonymous: false },
+            auth: AuthConfig {
+                anonymous: false,
+                secret: Secret::default(),
+                secret_algorithm: Algorithm::HS256,
+                keys_file: None,
+                keys_algorithm: Algorithm::RS256,
+                jwks_url: None,
+                jwks_refresh_ms: 0,
+                issuer: Vec::new(),
+                audience: Vec::new(),
+                leeway_s: 0,
+                cookie: String::new(),
+                claims: ClaimsConfig::default(),
+                api_keys: false,
+                session_url: None,
+                session_ms: 0,
+                permission_url: None,
+                webhook_secret: Secret::default(),
+                time_out_ms: 0,
+                insecure_http: false,
+                rooms: Vec::new(),
+            },
             origins: OriginsConfig { allowed: Vec::new() },
+            admin: AdminConfig { listen: None, public: false, ignore_damage: false },
             mounts: Mounts { y_websocket: None, root_rooms: false },
             websocket: WebsocketConfig { deflate: false, deflate_bytes_min: 0 },
             y_websocket: YWebsocketConfig { echo: false },
             limits: Limits::default(),
+            exempt: Trusted::default(),
             store: StoreConfig::default(),
         }
     }
+}
+
+/// A document's name, which is what patterns are about, from its key in the store.
+fn name_of(key: &str) -> &str {
+    key.strip_prefix(crate::upgrade::DOCUMENT).unwrap_or(key)
 }
 
 impl Default for Config {
@@ -287,6 +463,17 @@ mod tests {
         assert!(config.check().is_err_and(|error| error.to_string().contains("proxy.trusted")));
         config.proxy.trusted = Trusted::parse(&["unix".to_owned()]).expect("a word");
         assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn patterns_are_about_the_names_that_clients_use() {
+        let file = "keep_deleted = [\"legal/*\"]\nkeep_log = [\"legal/*=forever\"]\n".to_owned();
+        let sources = Sources { file: Some(("concord.toml".to_owned(), file)), ..Sources::default() };
+        let config = Loaded::from_sources(&sources).expect("legal").config;
+        for (key, kept) in [("doc/legal/7", true), ("doc/other", false), ("doc/doc/legal/7", false)] {
+            assert_eq!(config.keeps_deleted(key), kept, "{key}");
+            assert_eq!(config.keeps_log(key), if kept { KeepLog::Forever } else { KeepLog::None }, "{key}");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) fn effective_toml(settings: &[Setting], effective: &[(String, Source)
             let _ = write!(text, "\n[{section}]\n");
         }
         let name = setting.key.rsplit('.').next().unwrap_or(setting.key);
-        let value = if setting.secret { "\"***\"" } else { value };
+        let value = if setting.secret && value != "\"\"" { "\"***\"" } else { value };
         let _ = writeln!(text, "{name} = {value} # {source}");
     }
     text

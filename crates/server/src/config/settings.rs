@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::value::{KeepLog, Kind, RoomPattern, choose};
+use super::value::{KeepLog, Kind, Secret, choose};
 use super::{Config, Durability};
 use crate::address::{ForwardHeader, Trusted};
+use crate::fetch::Url;
 use crate::logging::{LogFormat, LogLevel};
+use identity::{Algorithm, Permission, RoomPattern};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ impl Setting {
 
     const fn flag(self, flag: &'static str, value_name: &'static str) -> Setting {
         Setting { flag: Some(flag), value_name, ..self }
+    }
+
+    const fn secret(self) -> Setting {
+        Setting { secret: true, ..self }
     }
 
     /// The variable that sets it: `CONCORD_LIMITS_FRAME_BYTES_MAX` for `limits.frame_bytes_max`.
@@ -126,6 +132,10 @@ const PROXY_TRUSTED: Kind = Kind::List {
     allowed: "IP addresses, networks such as \"10.0.0.0/8\" or \"fd00::/8\", and the word \"unix\"",
     set: |config, items| Trusted::parse(items).map(|trusted| config.proxy.trusted = trusted),
 };
+const EXEMPT: Kind = Kind::List {
+    allowed: "IP addresses, networks such as 10.0.0.0/8, or the word unix",
+    set: |config, items| Trusted::parse(items).map(|exempt| config.exempt = exempt),
+};
 const PROXY_HEADER: Kind = Kind::Choice {
     names: || names(ForwardHeader::NAMED),
     set: |config, name| choose(ForwardHeader::NAMED, name).map(|header| config.proxy.header = header),
@@ -135,9 +145,87 @@ const MOUNT: Kind = Kind::Text {
     set: set_mount,
 };
 const ORIGINS: Kind = Kind::List {
-    allowed: "\"*\", or origins as browsers send them, such as \"https://app.example\", without a path",
+    allowed: "\"*\", or origins as browsers send them, such as \"https://app.example\", without a path; \"https://*.app.example\" for subdomains; \"null\" for pages without an origin",
     set: set_origins,
 };
+const SECRET: Kind = Kind::Text {
+    allowed: "empty, or at least 32 bytes of text",
+    set: |config, text| set_secret(text).map(|secret| config.auth.secret = secret),
+};
+const WEBHOOK_SECRET: Kind = Kind::Text {
+    allowed: "empty, or at least 32 bytes of text",
+    set: |config, text| set_secret(text).map(|secret| config.auth.webhook_secret = secret),
+};
+const SECRET_ALGORITHM: Kind = Kind::Choice {
+    names: || vec!["HS256", "HS384", "HS512"],
+    set: |config, name| {
+        Algorithm::parse(name)
+            .filter(|_| name.starts_with("HS"))
+            .map(|algorithm| config.auth.secret_algorithm = algorithm)
+    },
+};
+const KEYS_ALGORITHM: Kind = Kind::Choice {
+    names: || vec!["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"],
+    set: |config, name| {
+        Algorithm::parse(name)
+            .filter(|_| !name.starts_with("HS"))
+            .map(|algorithm| config.auth.keys_algorithm = algorithm)
+    },
+};
+const KEYS_FILE: Kind = Kind::Text {
+    allowed: "empty, or the path of a file",
+    set: |config, text| {
+        config.auth.keys_file = (!text.is_empty()).then(|| text.into());
+        Some(())
+    },
+};
+const COOKIE: Kind = Kind::Text {
+    allowed: "empty, or the name of a cookie",
+    set: |config, text| {
+        let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"=;,\"".contains(&byte));
+        legal.then(|| config.auth.cookie = text.to_owned())
+    },
+};
+const USER_CLAIMS: Kind = Kind::List {
+    allowed: "names of claims, the first that is there counts",
+    set: |config, items| {
+        (!items.is_empty() && items.iter().all(|item| !item.is_empty()))
+            .then(|| config.auth.claims.user = items.to_vec())
+    },
+};
+const ROOM_RULES: Kind = Kind::List {
+    allowed: "PATTERN=write, PATTERN=read or PATTERN=none, with a * only at the pattern's end",
+    set: |config, items| {
+        let rules: Option<Vec<(RoomPattern, Permission)>> = items.iter().map(|item| room_rule(item)).collect();
+        rules.map(|rules| config.auth.rooms = rules)
+    },
+};
+const ADMIN_LISTEN: Kind = Kind::Text {
+    allowed: "empty for off, or an IP address and a port, such as 127.0.0.1:1235",
+    set: |config, text| {
+        config.admin.listen = if text.is_empty() { None } else { Some(text.parse().ok()?) };
+        Some(())
+    },
+};
+
+const fn text_list(field: fn(&mut Config) -> &mut Vec<String>) -> Kind {
+    Kind::Texts { field, allowed: "a list of texts" }
+}
+
+const fn claim(field: fn(&mut Config) -> &mut String) -> Kind {
+    Kind::Name { field, allowed: "the name of a claim" }
+}
+
+const fn url(field: fn(&mut Config) -> &mut Option<Url>) -> Kind {
+    Kind::Address {
+        field,
+        allowed: "empty, or an address that begins with https:// (http:// on this machine), without a user name",
+    }
+}
+
+const fn number(field: fn(&mut Config) -> &mut u64, min: u64, max: u64, unit: &'static str) -> Kind {
+    Kind::Number { field, min, max, unit }
+}
 const KEEP_DELETED: Kind = Kind::List {
     allowed: "room names, with a * only at the end, such as \"legal/*\"",
     set: |config, items| {
@@ -182,7 +270,34 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("proxy.header", PROXY_HEADER, "x-forwarded-for", "The one header in which trusted proxies say so. The other one is ignored, as a proxy passes on what a client writes into a header that it does not know."),
     Setting::new("proxy.protocol", Kind::Bool(|c| &mut c.proxy.protocol), "false", "Every connection must come from a trusted proxy and begin with a header of the PROXY protocol, version 2."),
     Setting::new("auth.anonymous", Kind::Bool(|c| &mut c.auth.anonymous), "false", "Lets everybody in without a token, also on addresses other than loopback.").flag("anonymous", ""),
+    Setting::new("auth.secret", SECRET, "", "Tokens (JWT) are signed with this secret. Any one of `secret`, `keys_file`, `jwks_url`, `session_url` and `api_keys` switches authentication on: then nobody enters without a credential.").secret(),
+    Setting::new("auth.secret_algorithm", SECRET_ALGORITHM, "HS256", "How they are signed with it. A token says so too, and is refused when it says something else."),
+    Setting::new("auth.keys_file", KEYS_FILE, "", "File with the public keys that tokens are checked with: PEM, or JSON (a JWK or a set of them)."),
+    Setting::new("auth.keys_algorithm", KEYS_ALGORITHM, "RS256", "How tokens are signed whose key is in a PEM file. Keys in JSON say so themselves."),
+    Setting::new("auth.jwks_url", url(|c| &mut c.auth.jwks_url), "", "Where the identity provider publishes its keys (JWKS). While it is down, the last good ones stay."),
+    Setting::new("auth.jwks_refresh_ms", ms(|c| &mut c.auth.jwks_refresh_ms, 1_000, 86_400_000), "300000", "How often they are fetched again. A token with an unknown key fetches them at once, but at most once a minute."),
+    Setting::new("auth.issuer", text_list(|c| &mut c.auth.issuer), "", "Issuers (`iss`) whose tokens count; empty: anybody's who has the key."),
+    Setting::new("auth.audience", text_list(|c| &mut c.auth.audience), "", "Audiences (`aud`) of which a token must name one; empty: it need not."),
+    Setting::new("auth.leeway_s", number(|c| &mut c.auth.leeway_s, 0, 600, ", in seconds"), "30", "By how much the clocks of this machine and of whoever issues tokens may differ."),
+    Setting::new("auth.cookie", COOKIE, "", "Name of a cookie that holds a token, for browsers that have no other. Counts only for pages of the same host, or listed in `origins.allowed`."),
+    Setting::new("auth.claim_user", USER_CLAIMS, "userId,sub", "Claims that say whose token it is; the first that is there counts."),
+    Setting::new("auth.claim_name", claim(|c| &mut c.auth.claims.name), "name", "Claim with the name that people see."),
+    Setting::new("auth.claim_firm", claim(|c| &mut c.auth.claims.firm), "firmId", "Claim with the organisation."),
+    Setting::new("auth.claim_role", claim(|c| &mut c.auth.claims.role), "role", "Claim with the role."),
+    Setting::new("auth.claim_email", claim(|c| &mut c.auth.claims.email), "email", "Claim with the address."),
+    Setting::new("auth.claim_rooms", claim(|c| &mut c.auth.claims.rooms), "rooms", "Claim with the rooms that a token is for: a list of objects with `name` (a `*` at its end stands for anything) and `permission` (`read` or `write`)."),
+    Setting::new("auth.api_keys", Kind::Bool(|c| &mut c.auth.api_keys), "false", "API keys (`concord key create`) are the way in. Where authentication is on for another reason, they are one too."),
+    Setting::new("auth.session_url", url(|c| &mut c.auth.session_url), "", "Address of the application that says whose session a browser's cookies belong to. Asked with the headers Cookie and Origin; answers 200 with an object such as {\"userId\": \"u1\", \"ttl_s\": 10}, or 401."),
+    Setting::new("auth.session_ms", ms(|c| &mut c.auth.session_ms, 100, 3_600_000), "10000", "How long an answer about a session counts that has no `ttl_s`."),
+    Setting::new("auth.permission_url", url(|c| &mut c.auth.permission_url), "", "Address of the application that says what somebody may do in a room. Asked by POST with {\"identity\": ..., \"room\": ...}; answers 200 with {\"permission\": \"none\", \"read\" or \"write\", \"ttl_s\": 60}."),
+    Setting::new("auth.webhook_secret", WEBHOOK_SECRET, "", "Those questions are signed with it: header `concord-signature`, `sha256=` and the HMAC-SHA-256 in hex of the header `concord-timestamp`, a dot and the body.").secret(),
+    Setting::new("auth.time_out_ms", ms(|c| &mut c.auth.time_out_ms, 100, 60_000), "5000", "How long the application and the identity provider may take to answer. Without an answer nobody gets in, and is told to come back."),
+    Setting::new("auth.insecure_http", Kind::Bool(|c| &mut c.auth.insecure_http), "false", "The application and the identity provider may be asked without TLS although they are on other machines."),
+    Setting::new("auth.rooms", ROOM_RULES, "*=write", "What rooms allow to people who are known, when neither their credential nor the application says it; the first that matches counts, and without one nothing is allowed."),
     Setting::new("origins.allowed", ORIGINS, "*", "Pages that may connect, by the header `Origin`; others get 403."),
+    Setting::new("admin.listen", ADMIN_LISTEN, "", "Address and port of the admin API and the metrics. Every request needs an API key with the scope `admin`."),
+    Setting::new("admin.public", Kind::Bool(|c| &mut c.admin.public), "false", "The admin API is also answered where clients connect, at /api/admin and /metrics."),
+    Setting::new("admin.ignore_damage", Kind::Bool(|c| &mut c.admin.ignore_damage), "false", "Starts although decisions of administrators (locks, deletions, revocations) were damaged on the disk, without those that are lost."),
     Setting::new("mounts.y_websocket", MOUNT, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
     Setting::new("mounts.root_rooms", Kind::Bool(|c| &mut c.mounts.root_rooms), "true", "Every path that is not reserved is a y-websocket room, so that `ws://HOST` works as a provider's server URL."),
     Setting::new("websocket.deflate", Kind::Bool(|c| &mut c.websocket.deflate), "true", "Clients that offer compression (permessage-deflate), as browsers do, get it. Documents become about half as large on their way; such a client then compresses what it sends too, which costs the server 3 us a keystroke."),
@@ -197,6 +312,18 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("limits.bytes_per_s", size(|c| &mut c.limits.bytes_per_s, 64 * KIB, TIB), "64 MiB", "What is read from one connection in a second; a faster one is read more slowly."),
     Setting::new("limits.ring_bytes_max", size(|c| &mut c.limits.ring_bytes_max, 4 * KIB, GIB), "1 MiB", "Of messages that one room keeps for members that are behind; who is further behind is caught up with one update."),
     Setting::new("limits.private_bytes_max", size(|c| &mut c.limits.private_bytes_max, 4 * KIB, GIB), "256 KiB", "Of answers to one connection that it has not taken; with more, the connection is not read."),
+    Setting::new("limits.address_connections_max", connections(|c| &mut c.limits.address_connections_max), "2000", "Connections from one address (of IPv6: one /64), so that one machine cannot take all places; further ones get 503. A large office behind one address has fewer."),
+    Setting::new("limits.exempt", EXEMPT, "127.0.0.0/8,::1,unix", "Addresses without the limits per address. Behind a proxy on this machine that is not in `proxy.trusted`, everybody comes from here."),
+    Setting::new("limits.handshakes_per_s", number(|c| &mut c.limits.handshakes_per_s, 1, 1_000_000, ""), "100", "First requests from one address in a second; further ones get 503. Checking a signature costs some 100 us."),
+    Setting::new("limits.handshakes_at_once_max", number(|c| &mut c.limits.handshakes_at_once_max, 1, 1_000_000, ""), "2000", "First requests that may come at once from an address that was quiet: an office returns together after a restart."),
+    Setting::new("limits.user_connections_max", connections(|c| &mut c.limits.user_connections_max), "1000", "Connections of one user: tabs, devices, and services that work for many rooms under one name; further ones get 503. Without authentication nobody is known, and this does not apply."),
+    Setting::new("limits.messages_per_s", number(|c| &mut c.limits.messages_per_s, 10, 100_000_000, ""), "2000000", "Messages, and fragments of them, that are read from one connection in a second; a faster one is read more slowly. As delivered it is more than one thread can take in, because turns are fair without it; a person types 20."),
+    Setting::new("limits.user_bytes_per_s", size(|c| &mut c.limits.user_bytes_per_s, 64 * KIB, 64 * GIB), "256 MiB", "What is read from all connections of one user in a second."),
+    Setting::new("limits.user_messages_per_s", number(|c| &mut c.limits.user_messages_per_s, 10, 100_000_000, ""), "2000000", "Messages, and fragments of them, that are read from all connections of one user in a second."),
+    Setting::new("limits.questions_per_s", number(|c| &mut c.limits.questions_per_s, 1, 1_000_000, ""), "200", "Questions about the whole document (a client asks some three when it connects) that one connection gets answered in a second; each may cost a walk through the document. Further ones wait."),
+    Setting::new("limits.user_rooms_per_h", number(|c| &mut c.limits.user_rooms_per_h, 1, 100_000_000, ""), "5000", "Rooms that one user may make in an hour; further ones get 503, and rooms that exist stay open. Without authentication this does not apply."),
+    Setting::new("limits.memory_bytes_max", size(|c| &mut c.limits.memory_bytes_max, 0, TIB), "0", "Of all rooms and connections together: above it, who comes anew gets 503, and who is in works on. 0: three quarters of what this machine, or its container, has."),
+    Setting::new("limits.message_ms", ms(|c| &mut c.limits.message_ms, 100, 600_000), "30000", "How long one message may take to arrive whole, unless 16 KiB of it come each second: who sends byte by byte holds memory."),
     Setting::new("store.segment_bytes_max", size(|c| &mut c.store.segment_bytes_max, 4 * KIB, 4 * GIB), "64 MiB", "Of one file of the log."),
     Setting::new("store.log_bytes_max", size(|c| &mut c.store.log_bytes_max, 64 * KIB, TIB), "1 GiB", "Of the whole log, above which rooms with little in it are compacted too."),
     Setting::new("store.compact_bytes_min", size(|c| &mut c.store.compact_bytes_min, 0, GIB), "64 KiB", "Of a room's part of the log, below which it is not worth a snapshot."),
@@ -233,12 +360,13 @@ fn set_mount(config: &mut Config, text: &str) -> Option<()> {
 fn set_origins(config: &mut Config, items: &[String]) -> Option<()> {
     let is_origin = |item: &String| {
         item.split_once("://").is_some_and(|(scheme, host)| {
+            let host = host.strip_prefix("*.").unwrap_or(host);
             !scheme.is_empty()
                 && !host.is_empty()
                 && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte))
         })
     };
-    if !items.iter().all(|item| item == "*" || is_origin(item)) {
+    if !items.iter().all(|item| item == "*" || item == "null" || is_origin(item)) {
         return None;
     }
     config.origins.allowed = items.iter().map(|item| item.to_ascii_lowercase()).collect();
@@ -249,6 +377,18 @@ fn set_origins(config: &mut Config, items: &[String]) -> Option<()> {
 fn keep_log_rule(item: &str) -> Option<(RoomPattern, KeepLog)> {
     let (pattern, keep) = item.rsplit_once('=')?;
     Some((RoomPattern::parse(pattern)?, KeepLog::parse(keep)?))
+}
+
+/// A shorter secret can be guessed from one token (RFC 7518, section 3.2).
+fn set_secret(text: &str) -> Option<Secret> {
+    (text.is_empty() || text.len() >= 32).then(|| Secret::new(text))
+}
+
+/// Split at the last `=`, as room names may contain one.
+fn room_rule(item: &str) -> Option<(RoomPattern, Permission)> {
+    let (pattern, permission) = item.rsplit_once('=')?;
+    let permission = if permission == "none" { Some(Permission::None) } else { Permission::parse(permission) };
+    Some((RoomPattern::parse(pattern)?, permission?))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::Config;
+use crate::fetch::Url;
 use crate::request::json_string;
 
 /// A value as a source gives it.
@@ -52,6 +53,21 @@ pub(super) enum Kind {
         allowed: &'static str,
         set: fn(&mut Config, &str) -> Option<()>,
     },
+    /// A text that is not empty.
+    Name {
+        field: fn(&mut Config) -> &mut String,
+        allowed: &'static str,
+    },
+    /// An address of another service; empty for none.
+    Address {
+        field: fn(&mut Config) -> &mut Option<Url>,
+        allowed: &'static str,
+    },
+    /// Any strings.
+    Texts {
+        field: fn(&mut Config) -> &mut Vec<String>,
+        allowed: &'static str,
+    },
     /// Strings; separated by commas where a source has only text.
     List {
         allowed: &'static str,
@@ -65,6 +81,11 @@ impl Kind {
         if let Kind::List { set, .. } = self {
             let items = list_items(raw)?;
             return set(config, &items).map(|()| toml_list(&items));
+        }
+        if let Kind::Texts { field, .. } = self {
+            let items = list_items(raw).filter(|items| items.iter().all(|item| !item.is_empty()))?;
+            field(config).clone_from(&items);
+            return Some(toml_list(&items));
         }
         let (Raw::Text(text) | Raw::Bare(text)) = raw else { return None };
         let text = text.trim();
@@ -83,6 +104,14 @@ impl Kind {
             }
             Kind::Choice { set, .. } | Kind::Text { set, .. } if matches!(raw, Raw::Text(_)) => {
                 set(config, text).map(|()| json_string(text))
+            }
+            Kind::Name { field, .. } if matches!(raw, Raw::Text(_)) && !text.is_empty() => {
+                text.clone_into(field(config));
+                Some(json_string(text))
+            }
+            Kind::Address { field, .. } if matches!(raw, Raw::Text(_)) => {
+                *field(config) = if text.is_empty() { None } else { Some(Url::parse(text)?) };
+                Some(json_string(text))
             }
             _ => None,
         }
@@ -104,7 +133,11 @@ impl Kind {
                 Some((last, others)) => format!("one of {} or {last}", others.join(", ")),
                 None => String::new(),
             },
-            Kind::Text { allowed, .. } | Kind::List { allowed, .. } => (*allowed).to_owned(),
+            Kind::Text { allowed, .. }
+            | Kind::Name { allowed, .. }
+            | Kind::Address { allowed, .. }
+            | Kind::Texts { allowed, .. }
+            | Kind::List { allowed, .. } => (*allowed).to_owned(),
         }
     }
 }
@@ -144,24 +177,30 @@ pub(super) fn size_text(bytes: u64) -> String {
     unit.map_or(bytes.to_string(), |(unit, size)| format!("{} {unit}", bytes / size))
 }
 
-/// Names rooms: one by its whole name, or all whose names begin alike, with a `*` at the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomPattern {
-    text: String,
-    prefix: bool,
-}
+/// Text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
 
-impl RoomPattern {
-    /// `None` for an empty pattern and for a `*` that is not at the end, which would silently match nothing.
-    pub fn parse(pattern: &str) -> Option<RoomPattern> {
-        let text = pattern.strip_suffix('*').unwrap_or(pattern);
-        let legal = !pattern.is_empty() && !text.contains('*');
-        legal.then(|| RoomPattern { text: text.to_owned(), prefix: text.len() < pattern.len() })
+impl Secret {
+    /// Of this text.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
     }
 
-    /// True when the pattern names this room.
-    pub fn matches(&self, room: &str) -> bool {
-        if self.prefix { room.starts_with(&self.text) } else { room == self.text }
+    /// The text itself, for whoever signs or compares.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "Secret(none)" } else { "Secret(***)" })
     }
 }
 
@@ -216,26 +255,12 @@ mod tests {
     }
 
     #[test]
-    fn keep_log_and_patterns() {
+    fn keep_log_and_secrets() {
         let cases =
             [("none", Some(KeepLog::None)), ("7d", Some(KeepLog::Days(7))), ("forever", Some(KeepLog::Forever))];
         for (text, keep) in cases.into_iter().chain(["0d", "d", "7", "-1d", ""].map(|text| (text, None))) {
             assert_eq!(KeepLog::parse(text), keep, "{text}");
         }
-        let cases = [
-            ("team/*", "team/7", true),
-            ("team/*", "team", false),
-            ("a", "a", true),
-            ("a", "ab", false),
-            ("*", "x", true),
-        ];
-        for (pattern, room, matches) in cases {
-            assert_eq!(
-                RoomPattern::parse(pattern).map(|pattern| pattern.matches(room)),
-                Some(matches),
-                "{pattern} {room}"
-            );
-        }
-        assert_eq!([RoomPattern::parse(""), RoomPattern::parse("a*b"), RoomPattern::parse("**")], [None, None, None]);
+        assert!(!format!("{:?}", Secret::new("hunter2")).contains("hunter2"));
     }
 }

@@ -11,9 +11,9 @@ use std::fmt;
 
 pub use extensions::accept_deflate;
 pub use handshake::{accept_response, check_upgrade};
-pub(crate) use response::json_string;
 pub use response::{error_response, json_response, text_response};
-pub use target::{RoomNameError, percent_decode, y_websocket_room};
+pub(crate) use response::{json_string, request_id, with_headers};
+pub use target::{ROOM_NAME_BYTES_MAX, RoomNameError, check_room_name, percent_decode, y_websocket_room};
 
 /// Bytes of a request head. Browsers send 1 to 2 KiB; cookies and a JWT in the URL make it 8. Above that, headers are an attack
 /// on memory before anybody has logged in.

@@ -39,6 +39,17 @@ fn response(status: u16, content_type: &str, headers: &str, body: &str) -> Vec<u
     .into_bytes()
 }
 
+/// The same response with more headers: whole lines, each with its line end.
+pub(crate) fn with_headers(response: &[u8], headers: &str) -> Vec<u8> {
+    let line_end = response.windows(2).position(|two| two == b"\r\n").map_or(response.len(), |at| at + 2);
+    [&response[..line_end], headers.as_bytes(), &response[line_end..]].concat()
+}
+
+/// A name for one request, in its response and in the log: with it, what a user saw is found again.
+pub(crate) fn request_id() -> String {
+    format!("req_{:016x}", fastrand::u64(..))
+}
+
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -50,6 +61,7 @@ fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
+        413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// Bytes of a room name after decoding: names are keys of the store and parts of log lines.
-const ROOM_BYTES_MAX: usize = 1_024;
+pub const ROOM_NAME_BYTES_MAX: usize = 1_024;
 
 /// Why a path names no room. On the wire all of them are the one text that clients know; these words are for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,10 +30,15 @@ pub enum RoomNameError {
 /// segment `.` or `..`. A slash at the end is a part of the name.
 pub fn y_websocket_room(path_rest: &str) -> Result<String, RoomNameError> {
     let name = String::from_utf8(percent_decode(path_rest).into_owned()).map_err(|_| RoomNameError::NotUtf8)?;
+    check_room_name(&name).map(|()| name)
+}
+
+/// Whether a name may be a room's, decoded as it is.
+pub fn check_room_name(name: &str) -> Result<(), RoomNameError> {
     if name.is_empty() {
         return Err(RoomNameError::Empty);
     }
-    if name.len() > ROOM_BYTES_MAX {
+    if name.len() > ROOM_NAME_BYTES_MAX {
         return Err(RoomNameError::TooLong);
     }
     if name.bytes().any(|byte| byte.is_ascii_control()) {
@@ -42,7 +47,7 @@ pub fn y_websocket_room(path_rest: &str) -> Result<String, RoomNameError> {
     if name.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(RoomNameError::DotSegment);
     }
-    Ok(name)
+    Ok(())
 }
 
 /// Replaces each `%` and two hex digits by the byte they stand for. A `%` without them stays, as browsers send a name such as
@@ -83,8 +88,8 @@ mod tests {
 
     #[test]
     fn room_names() {
-        let exactly = "x".repeat(ROOM_BYTES_MAX);
-        let too_long = "x".repeat(ROOM_BYTES_MAX + 1);
+        let exactly = "x".repeat(ROOM_NAME_BYTES_MAX);
+        let too_long = "x".repeat(ROOM_NAME_BYTES_MAX + 1);
         let cases: &[(&str, Result<&str, RoomNameError>)] = &[
             ("demo", Ok("demo")),
             ("a%20b", Ok("a b")),

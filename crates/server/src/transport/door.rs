@@ -50,6 +50,11 @@ impl Door {
                 wire.address = source.into();
             }
         }
+        self.secure(wire).await
+    }
+
+    /// The same without a proxy before it: TLS, if the server speaks it.
+    pub(crate) async fn secure(&self, mut wire: Wire) -> Result<Incoming, DoorError> {
         let Some(certificates) = &self.certificates else { return Ok(Incoming::plain(wire)) };
         match wire.peek().await.map_err(DoorError::Ended)? {
             HANDSHAKE => {}

@@ -47,9 +47,6 @@ pub enum ListenError {
     /// What new connections would be shown.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The threads that serve rooms.
-    #[error("cannot start threads: {0}")]
-    Threads(Error),
 }
 
 fn hint(error: &Error) -> &'static str {
@@ -65,15 +62,30 @@ fn hint(error: &Error) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     tcp: TcpListener,
+    admin: Option<TcpListener>,
     unix: Option<UnixSocketFile>,
 }
 
 impl Listeners {
     pub(crate) fn bind(config: &Config) -> Result<Self, ListenError> {
-        let tcp = bind_tcp(config.listen).map_err(|error| ListenError::Tcp { listen: config.listen, error })?;
+        let bind = |listen: SocketAddr| bind_tcp(listen).map_err(|error| ListenError::Tcp { listen, error });
+        let tcp = bind(config.listen)?;
+        let admin = config.admin.listen.map(bind).transpose()?;
         let bind_unix = |path: &PathBuf| UnixSocketFile::bind(path, config.unix_socket_mode);
         let unix = config.unix_socket.as_ref().map(bind_unix).transpose()?;
-        Ok(Self { tcp, unix })
+        Ok(Self { tcp, admin, unix })
+    }
+
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
+    }
+
+    /// The next connection of an administrator; never, when there is no address for them.
+    pub(crate) async fn accept_administrator(&self) -> std::io::Result<Wire> {
+        let Some(admin) = &self.admin else { return std::future::pending().await };
+        let (socket, address) = admin.accept().await?;
+        let _ = socket.set_nodelay(true);
+        Ok(Wire::tcp(socket, address.into()))
     }
 
     pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {

@@ -13,6 +13,8 @@ use std::net::Shutdown;
 
 /// What a session may hold that is encrypted and not sent, besides the overhead of records: what a slow reader costs.
 const HELD_BYTES_MAX: usize = 64 << 10;
+/// What a TLS session takes at rest, about: its keys and its buffers.
+const SESSION_BYTES: usize = 8 << 10;
 /// Reads of the socket for one read of the stream. Each brings 4 KiB at most, as many as one read without TLS in all.
 const READS_MAX: usize = 16;
 
@@ -35,6 +37,14 @@ impl Stream {
         session.set_buffer_limit(Some(HELD_BYTES_MAX));
         // What came behind the first request may be in the session.
         Self::Tls(Box::new(Tls { wire, session, holds_input: true }))
+    }
+
+    /// Memory that it takes beside the socket, about: a TLS session has keys, and buffers that grow with what it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(_) => SESSION_BYTES,
+        }
     }
 
     /// There is something to read for which the poll will not call.

@@ -24,6 +24,8 @@ pub struct Decoder {
     ended: bool,
     frame: Option<Frame>,
     partial: Option<Box<Partial>>,
+    /// Fragments that did not finish their message, since they were last asked for.
+    fragments: u32,
 }
 
 /// A frame whose header was read.
@@ -87,6 +89,7 @@ impl Decoder {
             ended: false,
             frame: None,
             partial: None,
+            fragments: 0,
         }
     }
 
@@ -121,6 +124,11 @@ impl Decoder {
     /// Bytes of memory held for what is incomplete; 0 when idle.
     pub fn buffered_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.message.capacity() + partial.control.capacity())
+    }
+
+    /// How many fragments have come since the last call that did not finish their message: each costs as much to read as a small message.
+    pub fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.fragments)
     }
 
     /// Takes at least one byte of a non-empty `input`: the rest of a header, and what is there of its payload.
@@ -269,6 +277,7 @@ impl Decoder {
         if frame.fin {
             return partial.finish();
         }
+        self.fragments += 1;
         self.partial = Some(partial);
         Ok(None)
     }
@@ -723,6 +732,17 @@ mod tests {
         stream.extend(client_frame(0x80, &[1], KEY));
         let too_big = DecodeError::TooBig { announced: LIMIT as u64 + 1, limit: LIMIT as u64 };
         assert_eq!(replay([&stream[..]]).1, Some(too_big));
+    }
+
+    #[test]
+    fn fragments_are_counted_but_for_the_last_one() {
+        let stream: Vec<u8> = [(0x02, "a"), (0x00, "b"), (0x89, "ping"), (0x00, "c"), (0x80, "d"), (0x82, "whole")]
+            .into_iter()
+            .flat_map(|(first, payload)| client_frame(first, payload.as_bytes(), KEY))
+            .collect();
+        let (messages, error, mut decoder) = replay([&stream[..]]);
+        assert_eq!((messages.len(), error), (3, None));
+        assert_eq!((decoder.take_fragments(), decoder.take_fragments()), (3, 0));
     }
 
     #[test]

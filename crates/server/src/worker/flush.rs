@@ -84,6 +84,7 @@ impl Worker {
         if open.begin_pass() {
             self.passes.push_back(id);
         }
+        open.counted_bytes = self.shared.memory.change(open.counted_bytes, open.bytes());
         let has_news = open.set_bell();
         let wants_compaction = open.wants_compaction(self.shared.config.store.compact_bytes_min, false);
         let resumed = open.take_deferred();

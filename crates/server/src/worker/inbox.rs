@@ -3,14 +3,16 @@
 //! Written by anybody, emptied by the worker once a turn. Messages come from the server's own threads, each after something that is bounded
 //! elsewhere (connections, rooms, snapshots under way), so the queue needs no bound of its own.
 
+use super::terms::Command;
 use crate::address::ClientAddress;
-use crate::auth::Admission;
+use crate::auth::{Admission, Refusal};
 use crate::connections::Accepted;
 use crate::host::Loaded;
 use crate::slots::RoomId;
 use crate::transport::Stream;
 use dialect::Dialect;
 use mio::Waker;
+use room::MemberId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Instant;
@@ -34,6 +36,10 @@ pub(crate) enum Message {
     Durable(RoomId),
     /// A snapshot was made, of so many bytes, or could not be.
     Compacted(RoomId, Option<u64>),
+    /// The gate has answered whether a member may stay.
+    Confirmed(MemberId, Result<Admission, Refusal>),
+    /// Something is to be done with connections.
+    Command(Box<Command>),
     /// The server stops: nobody new, and everything goes to the disk.
     Stop,
     /// Everything is on the disk, or could not be written.

@@ -11,9 +11,12 @@ mod flush;
 mod inbox;
 mod pauses;
 mod rooms;
+mod terms;
 
 pub(crate) use inbox::{Arrival, Inbox, Message};
+pub(crate) use terms::{Command, Terms, What, Whom};
 
+use crate::allowance::PerSecond;
 use crate::host::{Host, Open, find};
 use crate::slots::RoomId;
 use crate::socket::{Read, Socket, Stage};
@@ -51,6 +54,8 @@ enum Timer {
     Renew(MemberId),
     /// The room's presence is to be told.
     Presence(RoomId),
+    /// The terms on which the socket is here are to be looked at.
+    Terms(MemberId),
 }
 
 /// One thread's rooms and sockets.
@@ -90,6 +95,8 @@ pub(crate) struct Worker {
     flushing: bool,
     /// Ends when the last socket is gone.
     finishing: bool,
+    /// What its sockets were counted for in the budget of memory.
+    socket_bytes: u64,
 }
 
 impl Worker {
@@ -124,6 +131,7 @@ impl Worker {
             stopping: false,
             flushing: false,
             finishing: false,
+            socket_bytes: 0,
         }
     }
 
@@ -209,6 +217,8 @@ impl Worker {
                     });
                     self.touch(id);
                 }
+                Message::Confirmed(member, answer) => self.confirmed(member, answer),
+                Message::Command(command) => self.obey(*command),
                 Message::Stop => self.stop(),
                 Message::Flushed(result) => self.flushed_all(&result),
                 Message::Finish => self.finishing = true,
@@ -243,6 +253,7 @@ impl Worker {
                         self.touch(id);
                     }
                 }
+                Some(Reverse((_, Timer::Terms(member)))) => self.terms_due(member, now),
                 None => {}
             }
         }
@@ -322,17 +333,23 @@ impl Worker {
         }
         let (now, now_ms, limits) = (Instant::now(), shared.clock.now_ms(), &shared.config.limits);
         let private_bytes_max = limits.private_bytes_max as usize;
-        let (mut ended, mut has_read) = (None, false);
+        socket.allowance.renew(per_second(limits, socket.terms.as_deref()), socket.accepted.account(), now);
+        let (mut ended, mut has_read, mut resume) = (None, false, None);
         if !feed_backlog(socket, open, private_bytes_max, now_ms) {
             // Its front is a question that has to wait, and everything else behind it.
         } else if !socket.undecoded.is_empty() {
-            let rest = std::mem::take(&mut socket.undecoded);
-            ended = socket.decode(&rest, arena, inflater, now_ms, inputs);
-            has_read = true;
+            match socket.allowance.left() {
+                Ok(_) => {
+                    let rest = std::mem::take(&mut socket.undecoded);
+                    ended = socket.decode(&rest, arena, inflater, now_ms, inputs);
+                    has_read = true;
+                }
+                Err(renewal) => resume = Some(renewal),
+            }
         } else if socket.readable && socket.outbox.private_bytes() <= private_bytes_max {
-            match socket.allowance.left(limits.bytes_per_s, now) {
+            match socket.allowance.left() {
                 Ok(left) => {
-                    let most = left.min(buffer.len() as u64) as usize;
+                    let most = socket.piece(left.min(buffer.len() as u64) as usize);
                     match socket.read(&mut buffer[..most]) {
                         Read::Nothing => {}
                         Read::Bytes(count) => {
@@ -346,14 +363,21 @@ impl Worker {
                         Read::Ended(reason) => ended = Some(reason),
                     }
                 }
-                Err(renewal) if !socket.renewing => {
-                    socket.renewing = true;
-                    timers.push(Reverse((renewal, Timer::Renew(socket.member))));
-                }
-                Err(_) => {}
+                Err(renewal) => resume = Some(renewal),
             }
         }
+        if has_read && socket.accepted.account().is_some() {
+            socket.allowance.settle(socket.accepted.account(), now);
+        }
         feed(socket, open, inputs, private_bytes_max, now_ms);
+        if !socket.backlog.is_empty() && !socket.allowance.may_ask() {
+            resume = Some(socket.allowance.next());
+        }
+        if let Some(at) = resume
+            && !std::mem::replace(&mut socket.renewing, true)
+        {
+            timers.push(Reverse((at, Timer::Renew(socket.member))));
+        }
         if socket.outbox.has_control() {
             told.push_back(slot);
         }
@@ -437,9 +461,10 @@ impl Worker {
 
     /// Looks at all sockets: who is silent, who is slow, who is late.
     fn sweep(&mut self, now: Instant) {
-        let now_ms = self.shared.clock.now_ms();
+        let (now_ms, mut socket_bytes) = (self.shared.clock.now_ms(), 0);
         for slot in 0..self.sockets.capacity() {
             let Some(socket) = self.sockets.get_mut(slot) else { continue };
+            socket_bytes += socket.bytes();
             match &socket.stage {
                 Stage::Waiting(waiting) if waiting.deadline <= now => {
                     self.refuse(slot, 503, "the room takes long to load; try again later", 5);
@@ -450,6 +475,7 @@ impl Worker {
                 Stage::Ending { .. } | Stage::Draining { .. } => {}
             }
         }
+        self.socket_bytes = self.shared.memory.change(self.socket_bytes, socket_bytes);
         for slot in 0..self.rooms.capacity() {
             self.tick(slot, now, now_ms);
         }
@@ -496,11 +522,25 @@ fn feed(socket: &mut Socket, open: &mut Open, inputs: &mut Vec<Input>, private_b
 
 /// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers.
 fn has_to_wait(socket: &Socket, input: &Input, private_bytes_max: usize) -> bool {
-    input.asker().is_some() && (socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max)
+    let busy = socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max;
+    input.asker().is_some() && (busy || !socket.allowance.may_ask())
+}
+
+/// What may be read of a connection: as the configuration says, unless the application has said less.
+fn per_second(limits: &crate::config::Limits, terms: Option<&Terms>) -> PerSecond {
+    let told = terms.map(Terms::rates).unwrap_or_default();
+    PerSecond {
+        bytes: told.bytes_per_s.map_or(limits.bytes_per_s, |told| told.min(limits.bytes_per_s)),
+        messages: told.messages_per_s.map_or(limits.messages_per_s, |told| told.min(limits.messages_per_s)),
+        questions: limits.questions_per_s,
+    }
 }
 
 fn hand_over(socket: &mut Socket, open: &mut Open, input: Input, now_ms: u64) {
-    socket.unanswered += u32::from(input.asker().is_some());
+    if input.asker().is_some() {
+        socket.unanswered += 1;
+        socket.allowance.spend_question();
+    }
     open.handle(input, now_ms);
 }
 

@@ -3,18 +3,21 @@
 //! A room loads once: two first visitors get the same one, and since one thread decides, loading never overlaps with unloading.
 
 use super::inbox::{Arrival, Bell, Message};
+use super::terms::{Terms, access_of};
 use super::{Timer, Worker, feed, hand_over, open_room};
+use crate::allowance::Allowance;
 use crate::host::{self, Host, Loaded, Open, find};
 use crate::liveness::Liveness;
 use crate::logging::Printable;
 use crate::outbox::Outbox;
 use crate::request::error_response;
 use crate::slots::{RoomId, member_at};
-use crate::socket::{Allowance, ConnectionId, Socket, Stage, Waiting};
-use crate::upgrade::SHUTTING_DOWN;
+use crate::socket::{ConnectionId, Socket, Stage, Waiting};
+use crate::upgrade::{MEMORY_FULL, SHUTTING_DOWN};
 use crate::websocket::Decoder;
+use identity::Permission;
 use mio::Interest;
-use room::{Closing, Input, Kind};
+use room::{Access, Closing, Input, Kind};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +49,8 @@ impl Worker {
             stream,
             id: ConnectionId { since_ms: now_ms, chance: fastrand::u32(..) },
             user: admission.author.clone(),
+            granted: admission.access,
+            terms: None,
             dialect,
             session: dialect.session(member, self.shared.room_limits.message),
             decoder: Decoder::new(limits.frame_bytes_max as usize, deflate),
@@ -56,6 +61,7 @@ impl Worker {
             place: 0,
             voice: 0,
             hung_up: false,
+            splinters: false,
             queued: false,
             deferred: false,
             renewing: false,
@@ -66,7 +72,7 @@ impl Worker {
             backlog: VecDeque::new(),
             undecoded: Vec::new(),
             liveness: Liveness::new(now_ms),
-            allowance: Allowance::new(limits.bytes_per_s, now),
+            allowance: Allowance::new(super::per_second(limits, None), now),
             ended: None,
             accepted,
         };
@@ -77,8 +83,15 @@ impl Worker {
         if let Some(left_ms) = self.pauses.left_ms(&key, now_ms) {
             return self.refuse(slot, 503, CANNOT_STORE, left_ms.div_ceil(1_000) as u32);
         }
+        self.place(slot);
+    }
+
+    /// Leads a connection that waits to its room, which is loaded if it is not there.
+    pub(super) fn place(&mut self, slot: usize) {
+        let Some(key) = self.sockets.get(slot).map(|socket| socket.key.clone()) else { return };
         let id = match self.table.get(&key) {
             Some(id) => *id,
+            None if self.shared.memory.is_full() => return self.refuse(slot, 503, MEMORY_FULL, 5),
             None => self.load(&key),
         };
         let connections_max = self.shared.config.limits.room_connections_max as usize;
@@ -115,10 +128,18 @@ impl Worker {
         let Some(host) = find(&mut self.rooms, id) else { return };
         let host::Stage::Loading(waiting) = &mut host.stage else { return };
         let waiting = std::mem::take(waiting);
+        let key = host.key.clone();
+        if self.shared.ledger.is_deleted(&key) {
+            self.forget_room(id);
+            return self.refuse_waiting(&waiting, id, 503, "the room was deleted meanwhile; try again", 1);
+        }
+        let is_new = loaded.as_ref().is_ok_and(|loaded| loaded.is_new());
+        let waiting = if is_new { self.without_those_who_may_not_make_it(waiting, id) } else { waiting };
         match loaded {
             Ok(loaded) => {
                 let strict = self.shared.config.durability == crate::config::Durability::Strict;
                 let bell = Arc::new(Bell { inbox: self.inbox.clone(), room: id }).into();
+                let Some(host) = find(&mut self.rooms, id) else { return };
                 host.stage = host::Stage::Open(Box::new(Open::new(*loaded, strict, bell, now)));
                 for slot in waiting {
                     if self.waits_for(slot, id) {
@@ -129,17 +150,34 @@ impl Worker {
                 self.timers.push(Reverse((now + unload_after, Timer::Unload(id))));
             }
             Err(error) => {
-                let key = host.key.clone();
                 tracing::error!(action = "room.error", room = %Printable(&key), error, "cannot open room");
                 let now_ms = self.shared.clock.now_ms();
                 self.pauses.begin(&key, now_ms);
                 let retry_after_s = self.pauses.left_ms(&key, now_ms).unwrap_or_default().div_ceil(1_000) as u32;
                 self.forget_room(id);
-                for slot in waiting {
-                    if self.waits_for(slot, id) {
-                        self.refuse(slot, 503, CANNOT_STORE, retry_after_s);
-                    }
-                }
+                self.refuse_waiting(&waiting, id, 503, CANNOT_STORE, retry_after_s);
+            }
+        }
+    }
+
+    /// Of those who wait for a room that nobody has written into, who may: all from the first on who may make it. Others are refused.
+    fn without_those_who_may_not_make_it(&mut self, waiting: Vec<usize>, id: RoomId) -> Vec<usize> {
+        let mut left = waiting.into_iter();
+        while let Some(slot) = left.next() {
+            let Some(socket) = self.sockets.get(slot).filter(|_| self.waits_for(slot, id)) else { continue };
+            let may = !socket.is_known() || socket.granted == Access::Read;
+            match if may { Ok(()) } else { self.shared.connections.may_make_room(&socket.user) } {
+                Ok(()) => return std::iter::once(slot).chain(left).collect(),
+                Err(reached) => self.refuse(slot, 503, reached.limit, reached.retry_after_s),
+            }
+        }
+        Vec::new()
+    }
+
+    fn refuse_waiting(&mut self, waiting: &[usize], id: RoomId, status: u16, reason: &str, retry_after_s: u32) {
+        for &slot in waiting {
+            if self.waits_for(slot, id) {
+                self.refuse(slot, status, reason, retry_after_s);
             }
         }
     }
@@ -159,6 +197,19 @@ impl Worker {
         let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
+        let Stage::Waiting(waiting) = &socket.stage else { return };
+        if shared.ledger.is_deleted(&socket.key) {
+            return self.turn_away(slot, &Closing::Deleted);
+        }
+        let granted = if waiting.admission.access == Access::Write { Permission::Write } else { Permission::Read };
+        let is_outdated = waiting.admission.standing.as_ref().is_some_and(|standing| {
+            waiting.admission.generation() != shared.gate.generation()
+                || shared.ledger.left_to(&standing.identity, socket.room_name()) < granted
+        });
+        if is_outdated {
+            // Something has changed while it was on its way in.
+            return self.ask_at_the_door(slot);
+        }
         let Stage::Waiting(waiting) = std::mem::replace(&mut socket.stage, Stage::Open) else { return };
         let Waiting { admission, hello, early, address, .. } = *waiting;
         (socket.was_open, socket.liveness) = (true, Liveness::new(now_ms));
@@ -171,7 +222,11 @@ impl Worker {
             shared.occupied.fetch_add(1, Ordering::AcqRel);
         }
         let (member, author) = (socket.member, admission.author);
-        let (access, trusts_all) = (admission.access, admission.trusts_all);
+        let (access, trusts_all) = (access_of(socket, shared.ledger.is_locked(&socket.key)), admission.trusts_all);
+        if let Some(standing) = admission.standing {
+            socket.terms = Some(Terms::new(*standing));
+            socket.allowance = Allowance::new(super::per_second(limits, socket.terms.as_deref()), Instant::now());
+        }
         open.handle(Input::Join { member, kind: Kind::Client, access, author, trusts_all }, now_ms);
         socket.session.open(inputs);
         // Its own questions at the door are few; they need not wait for each other.
@@ -183,10 +238,22 @@ impl Worker {
         told.push_back(slot);
         let room = socket.room;
         self.touch(room);
+        self.watch_terms(slot);
         self.reconsider(slot);
         if let Some(reason) = ended {
             self.end(slot, &reason);
         }
+    }
+
+    /// Completes a handshake only to say why its client may not enter.
+    pub(super) fn turn_away(&mut self, slot: usize, closing: &Closing) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if let Stage::Waiting(waiting) = &mut socket.stage {
+            socket.outbox.greet(std::mem::take(&mut waiting.hello));
+        }
+        socket.say_farewell(closing);
+        socket.begin_ending();
+        self.told.push_back(slot);
     }
 
     /// Answers a request that cannot become a WebSocket now.
@@ -232,6 +299,9 @@ impl Worker {
         if let Some(host) = find(&mut self.rooms, id) {
             if self.table.get(&host.key) == Some(&id) {
                 self.table.remove(&host.key);
+            }
+            if let host::Stage::Open(open) = &host.stage {
+                self.shared.memory.change(open.counted_bytes, 0);
             }
             self.rooms.remove(id.slot as usize);
         }
@@ -343,4 +413,4 @@ impl Worker {
 
 /// Why somebody cannot enter now. All of them are worth another try.
 const CANNOT_STORE: &str = "the room cannot store changes right now; try again later";
-const FULL: &str = "the room has all the connections that it may have; try again later";
+const FULL: &str = "limits.room_connections_max: the room has all the connections that it may have; try again later";

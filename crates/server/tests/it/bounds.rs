@@ -4,7 +4,7 @@ use crate::provider::{Provider, Said, Writer, update};
 use crate::world::{Running, config, memory};
 use server::config::{Config, Limits};
 use std::time::{Duration, Instant};
-use testkit::client::{Client, Heard, PATIENCE, request};
+use testkit::client::{Heard, PATIENCE, request};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -20,31 +20,6 @@ async fn assert_beyond(provider: &mut Provider, message: &[u8], words: &str) {
     let (heard, code, reason) = provider.until_closed().await;
     assert_eq!(heard, [Said::Denied(words.to_owned())]);
     assert_eq!((code, reason.as_str()), (4413, words));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_max() {
-    let server = Running::start(limited(|limits| limits.connections_max = 2), memory()).await;
-    let first = Provider::enter(server.address, "/a", 1).await;
-    let _second = Provider::enter(server.address, "/b", 2).await;
-    let refusal = Client::connect_with(server.address, "/c", "").await.expect_err("full");
-    assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("5")));
-    first.client.vanish();
-    // A place is free as soon as the server has noticed.
-    while Client::connect_with(server.address, "/c", "").await.is_err() {}
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn room_connections_max() {
-    let server = Running::start(limited(|limits| limits.room_connections_max = 2), memory()).await;
-    let first = Provider::enter(server.address, "/r", 1).await;
-    let mut second = Provider::enter(server.address, "/r", 2).await;
-    let refusal = Client::connect_with(server.address, "/r", "").await.expect_err("full");
-    assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("5")));
-    Provider::enter(server.address, "/other", 3).await;
-    second.write_and_save("undisturbed").await;
-    first.client.vanish();
-    while Client::connect_with(server.address, "/r", "").await.is_err() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,3 +98,48 @@ async fn wrong_requests_get_their_status() {
         assert!(response.body.starts_with("{\"error\":\""), "{name}: {}", response.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_may_read_what_their_origin_allows() {
+    let mut config = config();
+    config.origins.allowed = vec!["https://app.example".to_owned(), "https://*.docs.example".to_owned()];
+    let server = Running::start(config, memory()).await;
+    let asked = async |method: &str, origin: &str| {
+        let bytes = format!("{method} /health HTTP/1.1\r\nHost: test\r\n{origin}\r\n");
+        let response = request(server.address, bytes).await;
+        let allowed = response.header("access-control-allow-origin").map(str::to_owned);
+        (response.status, allowed, response.header("access-control-allow-credentials").is_some())
+    };
+    let listed = |origin: &str| Some(origin.to_owned());
+    let cases = [
+        ("GET", "", (200, None, false)),
+        ("GET", "Origin: https://app.example\r\n", (200, listed("https://app.example"), true)),
+        ("GET", "Origin: https://a.docs.example\r\n", (200, listed("https://a.docs.example"), true)),
+        ("GET", "Origin: https://evil.example\r\n", (200, None, false)),
+        ("GET", "Origin: null\r\n", (200, None, false)),
+        ("OPTIONS", "Origin: https://app.example\r\n", (204, listed("https://app.example"), true)),
+        ("OPTIONS", "Origin: https://evil.example\r\n", (405, None, false)),
+        ("OPTIONS", "", (405, None, false)),
+    ];
+    for (method, origin, expected) in cases {
+        assert_eq!(asked(method, origin).await, expected, "{method} {origin}");
+    }
+    let open = Running::start(crate::world::config(), memory()).await;
+    let response =
+        request(open.address, "GET /health HTTP/1.1\r\nHost: h\r\nOrigin: https://any.example\r\n\r\n").await;
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(response.header("access-control-allow-credentials"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_have_an_id_and_say_nothing_about_the_server() {
+    let server = Running::start(config(), memory()).await;
+    for path in ["/health", "/", "/api/none"] {
+        let response = ask(&server, "GET", path).await;
+        assert!(response.header("x-request-id").is_some_and(|id| id.starts_with("req_")), "{path}: {}", response.head);
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(response.header("server"), None, "{path}");
+        let tells_version = response.body.contains(env!("CARGO_PKG_VERSION"));
+        assert_eq!(tells_version, path == "/health", "{path}");
+    }
+}

@@ -1,16 +1,22 @@
 //! A whole server in this process, or the binary itself, with clients on real sockets: what one file of `src` cannot show alone.
 
 mod access;
+mod admin;
+mod application;
 mod bad_input;
 mod bounds;
 mod compaction;
+mod credentials;
 mod deflate;
 mod durability;
+mod entry;
 mod failures;
 mod http;
+mod limits;
 mod liveness;
 mod loading;
 mod offline;
+mod pages;
 mod panics;
 mod power;
 mod process;
@@ -19,6 +25,7 @@ mod slow;
 mod sync;
 mod tls;
 mod transport;
+mod webhooks;
 
 mod provider;
 mod spy;

@@ -55,7 +55,7 @@ impl Concord {
         status
     }
 
-    fn peak_memory_kib(&self) -> u64 {
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
         peak.trim().trim_end_matches(" kB").parse().expect("a number")

@@ -1,8 +1,9 @@
 //! Servers for the tests, the stores under them, and gates.
 
+use identity::Identity;
 use room::{Access, Closing};
 use server::Server;
-use server::auth::{Admission, Gate};
+use server::auth::{Admission, Answer, Gate, Refusal, Standing};
 use server::config::Config;
 use server::request::RequestHead;
 use std::net::SocketAddr;
@@ -21,12 +22,14 @@ pub(crate) fn config() -> Config {
     let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
     (config.ping_ms, config.keep_alive_ms, config.slow_consumer_ms) = (600_000, 600_000, 600_000);
     config.handshake_ms = 60_000;
+    config.limits.questions_per_s = 1_000_000;
     config
 }
 
 /// A server that serves.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<bool>,
 }
@@ -41,10 +44,11 @@ impl Running {
     }
 
     pub(crate) fn serve(server: Server) -> Self {
-        let address = server.address().expect("it listens");
+        crate::credentials::watch_the_log();
+        let (address, admin) = (server.address().expect("it listens"), server.admin_address());
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or(()) };
-        Self { address, stop: Some(stop), task: tokio::spawn(server.run(stopped)) }
+        Self { address, admin, stop: Some(stop), task: tokio::spawn(server.run(stopped)) }
     }
 
     /// What SIGTERM does.
@@ -107,17 +111,48 @@ pub(crate) async fn on_disk(disk: &FaultyDisk, wait: impl FnOnce(&FaultyDisk) + 
 /// A gate that reads the query: `user=` is who it is, `access=read`, `refuse=401|403|404`.
 pub(crate) struct ByQuery;
 
-impl Gate for ByQuery {
-    fn admit(&self, head: &RequestHead, _: &str) -> Result<Admission, Closing> {
+impl ByQuery {
+    fn look(head: &RequestHead) -> Result<Admission, Refusal> {
         match head.query_value("refuse").as_deref() {
-            Some("401") => return Err(Closing::Unauthorized),
-            Some("403") => return Err(Closing::Forbidden),
-            Some("404") => return Err(Closing::NotFound),
+            Some("401") => return Err(Refusal::Closing(Closing::Unauthorized)),
+            Some("403") => return Err(Refusal::Closing(Closing::Forbidden)),
+            Some("404") => return Err(Refusal::Closing(Closing::NotFound)),
             _ => {}
         }
         let access = if head.query_value("access").as_deref() == Some("read") { Access::Read } else { Access::Write };
         let author = head.query_value("user").unwrap_or_else(|| "nobody".to_owned()).into();
-        Ok(Admission { author, access, trusts_all: false })
+        Ok(Admission { author, access, trusts_all: false, standing: None })
+    }
+}
+
+impl Gate for ByQuery {
+    fn admit<'a>(&'a self, head: &'a RequestHead, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(std::future::ready(Self::look(head)))
+    }
+
+    fn confirm<'a>(&'a self, _: &'a Standing, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        unreachable!("who has no standing is not asked about")
+    }
+}
+
+/// A gate that knows everybody by the name that `user=` in the query gives.
+pub(crate) struct Known;
+
+impl Gate for Known {
+    fn admit<'a>(&'a self, head: &'a RequestHead, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        let user = head.query_value("user").unwrap_or_else(|| "nobody".to_owned());
+        let standing = Standing::of(Identity::anonymous(user.as_str()));
+        let admission = Admission {
+            author: user.into(),
+            access: Access::Write,
+            trusts_all: false,
+            standing: Some(Box::new(standing)),
+        };
+        Box::pin(std::future::ready(Ok(admission)))
+    }
+
+    fn confirm<'a>(&'a self, _: &'a Standing, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        unreachable!("nobody's terms run out")
     }
 }
 

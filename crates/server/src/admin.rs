@@ -1,0 +1,398 @@
+//! What administrators can do while the server runs: take rights back, disconnect people, lock and delete rooms, make and revoke API keys, read metrics.
+//!
+//! Served at an address of its own (`admin.listen`), and where clients connect only when that is asked for. Every request needs an API key with the
+//! scope `admin`. Bodies and connections belong to hyper; what is decided goes to the ledger, the key file and the workers.
+
+use crate::auth::{KeyFileError, LedgerError, Revocation, bearer_token, now_s};
+use crate::logging::Printable;
+use crate::metrics::metrics_page;
+use crate::request::percent_decode;
+use crate::upgrade::{DOCUMENT, Entrance};
+use crate::worker::{What, Whom};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use identity::api_key::{KeySpec, KeyTable, KeyTableError};
+use identity::{Credential, Identity, RoomPattern, Scopes};
+use room::Closing;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Of a request's body: the largest names a room and a user.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Longest time for a request's head: who says nothing takes no place.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// Longest life of one connection: what is done here takes milliseconds, or a sync of the disk.
+const CONNECTION_MAX: Duration = Duration::from_secs(60);
+
+/// Whether a path is one of these.
+pub(crate) fn is_admin_path(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/api/admin/")
+}
+
+/// Serves one connection. `stream` begins with the first byte of the first request.
+pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let entrance = entrance.clone();
+        async move { Ok::<_, Infallible>(respond(&entrance, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .half_close(false)
+        .max_headers(64)
+        .max_buf_size(32 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
+        tracing::debug!(action = "http.abandoned", %error, "connection of an administrator");
+    }
+}
+
+/// Why a request is not done.
+struct Refused(StatusCode, String);
+
+type Answer = Result<Value, Refused>;
+
+fn refused(status: StatusCode, why: impl Into<String>) -> Refused {
+    Refused(status, why.into())
+}
+
+impl From<LedgerError> for Refused {
+    fn from(error: LedgerError) -> Self {
+        let status = match error {
+            LedgerError::Store(_) | LedgerError::Damaged(_) => StatusCode::SERVICE_UNAVAILABLE,
+            LedgerError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        refused(status, error.to_string())
+    }
+}
+
+impl From<KeyFileError> for Refused {
+    fn from(error: KeyFileError) -> Self {
+        let status = match &error {
+            KeyFileError::Change(KeyTableError::Unknown { .. }) => StatusCode::NOT_FOUND,
+            KeyFileError::Change(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        refused(status, error.to_string())
+    }
+}
+
+async fn respond(entrance: &Arc<Entrance>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let id = crate::request::request_id();
+    let method = request.method().clone();
+    let administrator = administrator(entrance, &request);
+    let by = administrator.as_ref().map_or_else(|_| "nobody".to_owned(), key_name);
+    let (status, content_type, body) = match answer(entrance, request, administrator).await {
+        Ok(Value::String(text)) => (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+        Ok(value) => (StatusCode::OK, "application/json", value.to_string()),
+        Err(Refused(status, why)) => (status, "application/json", json!({ "error": why }).to_string()),
+    };
+    tracing::info!(action = "admin.request", requestId = id, by = %Printable(&by), %method, path = %Printable(&path), status = status.as_u16());
+    let mut response = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, content_type)
+        .header(CACHE_CONTROL, "no-store")
+        .header("x-content-type-options", "nosniff")
+        .header("x-request-id", id);
+    if status == StatusCode::UNAUTHORIZED {
+        response = response.header(WWW_AUTHENTICATE, "Bearer");
+    }
+    response.body(Full::from(body)).expect("these headers are legal")
+}
+
+async fn answer(
+    entrance: &Arc<Entrance>,
+    request: Request<Incoming>,
+    administrator: Result<Identity, Refused>,
+) -> Answer {
+    let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+    if !is_admin_path(&path) {
+        return Err(refused(StatusCode::NOT_FOUND, "nothing is served at this path"));
+    }
+    let method = request.method().clone();
+    let by = key_name(&administrator?);
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is broken off or over 64 KiB"))?;
+    let asked = Asked { entrance: entrance.clone(), by, body: body.to_bytes(), query };
+    // To its end, also when the administrator does not wait for it: a decision that is half carried out would be none.
+    let carried_out = tokio::spawn(async move { asked.dispatch(&method, &path).await }).await;
+    carried_out.unwrap_or_else(|_| Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "internal error")))
+}
+
+/// How an administrator is called in the log and in the ledger.
+fn key_name(identity: &Identity) -> String {
+    match &identity.credential {
+        Credential::Key(id) => format!("{} with key {id}", identity.user),
+        _ => identity.user.to_string(),
+    }
+}
+
+/// Whose key it is, if it may administer.
+fn administrator(entrance: &Entrance, request: &Request<Incoming>) -> Result<Identity, Refused> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(text) = header.and_then(bearer_token) else {
+        let why =
+            "send an API key with the scope admin as Authorization: Bearer; concord key create --scope admin makes one";
+        return Err(refused(StatusCode::UNAUTHORIZED, why));
+    };
+    match entrance.key_file.authenticate(text, now_s()) {
+        Ok(identity) if identity.is_admin() => Ok(identity),
+        Ok(_) => Err(refused(StatusCode::FORBIDDEN, "this key has not the scope admin")),
+        Err(error) => {
+            tracing::warn!(action = "admin.refused", reason = %error);
+            Err(refused(StatusCode::UNAUTHORIZED, "this key does not count"))
+        }
+    }
+}
+
+/// One request of an administrator.
+struct Asked {
+    entrance: Arc<Entrance>,
+    by: String,
+    body: Bytes,
+    query: String,
+}
+
+/// Connections, and from now on whose: at least one of `user`, `room`, `key`, or `all`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Meant {
+    user: Option<String>,
+    room: Option<String>,
+    key: Option<String>,
+    all: bool,
+    /// What is left: `none` or `read`.
+    permission: Option<Left>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Left {
+    None,
+    Read,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Kick {
+    user: Option<String>,
+    come_back: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    name: String,
+    owner: String,
+    scopes: Scopes,
+    #[serde(default)]
+    rooms: Vec<RoomPattern>,
+    ttl_s: Option<u64>,
+}
+
+impl Asked {
+    async fn dispatch(&self, method: &Method, path: &str) -> Answer {
+        // Split at the literal slashes; names are decoded afterwards, so a room's slashes come as %2F.
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').skip(2).collect();
+        match (method.as_str(), parts.as_slice()) {
+            ("GET", _) if path == "/metrics" => Ok(Value::String(metrics_page(&self.entrance))),
+            ("POST", ["revoke"]) => self.revoke().await,
+            ("POST", ["confirm"]) => self.confirm().await,
+            ("GET", ["revocations"]) => Ok(json!({ "revocations": self.entrance.ledger().revocations() })),
+            ("DELETE", ["revocations"]) => self.forget_revocations().await,
+            ("GET", ["keys"]) => Ok(self.keys()),
+            ("POST", ["keys"]) => self.make_key().await,
+            ("DELETE", ["keys", id]) => self.revoke_key(id).await,
+            ("GET", ["rooms", room]) => self.state(&room_key(room)?),
+            ("DELETE", ["rooms", room]) => self.delete(&room_key(room)?).await,
+            ("POST", ["rooms", room, "kick"]) => self.kick(&room_key(room)?).await,
+            ("POST", ["rooms", room, "lock"]) => self.lock(&room_key(room)?, true).await,
+            ("POST", ["rooms", room, "unlock"]) => self.lock(&room_key(room)?, false).await,
+            ("POST", ["rooms", room, "reopen"]) => self.reopen(&room_key(room)?).await,
+            (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys", _] | ["rooms", _])
+            | (_, ["rooms", _, "kick" | "lock" | "unlock" | "reopen"]) => {
+                Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them"))
+            }
+            _ => Err(refused(StatusCode::NOT_FOUND, "nothing is served at this path; docs/admin.md lists the paths")),
+        }
+    }
+
+    /// The body as JSON; nothing at all is an empty object.
+    fn json<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Refused> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(body)
+            .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("the body cannot be understood: {error}")))
+    }
+
+    fn meant(&self) -> Result<Meant, Refused> {
+        let meant: Meant = self.json()?;
+        let some = meant.user.is_some() || meant.room.is_some() || meant.key.is_some();
+        if some == meant.all {
+            let why = "say who is meant: \"user\", \"room\", \"key\" or several of them, or \"all\": true";
+            return Err(refused(StatusCode::BAD_REQUEST, why));
+        }
+        Ok(meant)
+    }
+
+    async fn revoke(&self) -> Answer {
+        let meant = self.meant()?;
+        let read = meant.permission == Some(Left::Read);
+        let whom = whom(&meant)?;
+        if let Some(id) = &meant.key {
+            if meant.user.is_some() || meant.room.is_some() || read {
+                let why = "a key is revoked as a whole: send \"key\" alone";
+                return Err(refused(StatusCode::BAD_REQUEST, why));
+            }
+            return self.revoke_key(id).await;
+        }
+        let (user, room) = (meant.user, whom.room.clone());
+        let revocation = Revocation { user, room, read, issued_until_s: now_s() };
+        self.decided(move |ledger, by, now_ms| ledger.revoke(revocation, by, now_ms)).await?;
+        self.entrance.gate().forget_answers();
+        let what = if read { What::ReadOnly } else { What::Close(Closing::Revoked) };
+        self.command(whom, what).await
+    }
+
+    async fn confirm(&self) -> Answer {
+        let whom = whom(&self.meant()?)?;
+        self.entrance.gate().forget_answers();
+        self.command(whom, What::Confirm).await
+    }
+
+    async fn forget_revocations(&self) -> Answer {
+        self.decided(|ledger, by, now_ms| ledger.forget_revocations(by, now_ms)).await?;
+        Ok(json!({}))
+    }
+
+    fn keys(&self) -> Value {
+        let (table, used) = (self.entrance.key_file.table(), self.entrance.key_file.used());
+        let keys: Vec<Value> = table.list().map(|record| crate::auth::described(record, &used)).collect();
+        json!({ "keys": keys })
+    }
+
+    async fn make_key(&self) -> Answer {
+        let NewKey { name, owner, scopes, rooms, ttl_s } = self.json()?;
+        let expires_at_s = ttl_s.map(|ttl_s| now_s().saturating_add(ttl_s));
+        let spec = KeySpec { name, owner, scopes, rooms, expires_at_s };
+        let made = self.with_keys(move |table| table.create(spec, now_s())).await?;
+        Ok(json!({ "id": &*made.record.id, "key": made.text }))
+    }
+
+    async fn revoke_key(&self, id: &str) -> Answer {
+        let wanted = id.to_owned();
+        self.with_keys(move |table| table.revoke(&wanted, now_s())).await?;
+        self.entrance.gate().forget_answers();
+        self.command(Whom { key: Some(id.to_owned()), ..Whom::default() }, What::Close(Closing::Revoked)).await
+    }
+
+    fn state(&self, room: &str) -> Answer {
+        let ledger = self.entrance.ledger();
+        Ok(json!({ "locked": ledger.is_locked(room), "deleted": ledger.is_deleted(room) }))
+    }
+
+    async fn lock(&self, room: &str, locked: bool) -> Answer {
+        let key = room.to_owned();
+        self.decided(move |ledger, by, now_ms| ledger.set_locked(&key, locked, by, now_ms)).await?;
+        self.command(whole(room), What::Relock).await
+    }
+
+    async fn kick(&self, room: &str) -> Answer {
+        let Kick { user, come_back } = self.json()?;
+        self.command(Whom { user, ..whole(room) }, What::Close(Closing::Removed { come_back })).await
+    }
+
+    /// First its name is barred, then everybody is told, then it goes: whoever comes in between finds it gone.
+    async fn delete(&self, room: &str) -> Answer {
+        if !self.query.is_empty() {
+            return Err(refused(StatusCode::BAD_REQUEST, "no parameters are known here"));
+        }
+        let key = room.to_owned();
+        self.decided(move |ledger, by, now_ms| ledger.set_deleted(&key, true, by, now_ms)).await?;
+        let connections = self.entrance.workers.command(whole(room), What::Delete(room.into())).await;
+        let existed = self.erase(room).await?;
+        Ok(json!({ "existed": existed, "connections": connections }))
+    }
+
+    /// Removes a room's content. False: there was none.
+    async fn erase(&self, room: &str) -> Result<bool, Refused> {
+        let (store, key) = (self.entrance.workers.shared.store.clone(), room.into());
+        let deleted = blocking(move || store.delete(&key)).await?;
+        deleted.map_err(|error| {
+            let why = format!("its name is barred, but its content is not gone: {error}; delete it again");
+            refused(StatusCode::SERVICE_UNAVAILABLE, why)
+        })
+    }
+
+    async fn reopen(&self, room: &str) -> Answer {
+        if self.entrance.ledger().is_deleted(room) {
+            // The deletion may have been interrupted before the content was gone.
+            self.erase(room).await?;
+        }
+        let key = room.to_owned();
+        let changed = self.decided(move |ledger, by, now_ms| ledger.set_deleted(&key, false, by, now_ms)).await?;
+        Ok(json!({ "reopened": changed }))
+    }
+
+    async fn command(&self, whom: Whom, what: What) -> Answer {
+        Ok(json!({ "connections": self.entrance.workers.command(whom, what).await }))
+    }
+
+    /// Takes a decision down; waits for the disk on a thread where that stops nobody.
+    async fn decided<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&crate::auth::Ledger, &str, u64) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (ledger, by, now_ms) = (self.entrance.ledger().clone(), self.by.clone(), self.entrance.clock.now_ms());
+        Ok(blocking(move || decide(&ledger, &by, now_ms)).await??)
+    }
+
+    async fn with_keys<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut KeyTable) -> Result<T, KeyTableError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let key_file = self.entrance.key_file.clone();
+        Ok(blocking(move || key_file.change(change)).await??)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+}
+
+/// A document's key in the store, from a segment of a path.
+fn room_key(segment: &str) -> Result<String, Refused> {
+    let illegal = |_| refused(StatusCode::BAD_REQUEST, "not a room name; write its slashes as %2F");
+    let name = String::from_utf8(percent_decode(segment).into_owned()).map_err(|_| illegal(()))?;
+    crate::request::check_room_name(&name).map_err(|_| illegal(()))?;
+    Ok(format!("{DOCUMENT}{name}"))
+}
+
+/// Everybody in one room.
+fn whole(key: &str) -> Whom {
+    let name = key.strip_prefix(DOCUMENT).unwrap_or(key);
+    Whom { room: Some(RoomPattern::exact(name)), ..Whom::default() }
+}
+
+fn whom(meant: &Meant) -> Result<Whom, Refused> {
+    let room = match &meant.room {
+        Some(text) => Some(RoomPattern::parse(text).ok_or_else(|| {
+            refused(StatusCode::BAD_REQUEST, "\"room\" is a name, or the beginning of names with a * at its end")
+        })?),
+        None => None,
+    };
+    Ok(Whom { user: meant.user.clone(), room, key: meant.key.clone(), any_key: false })
+}

@@ -1,0 +1,328 @@
+//! The gate of a server with authentication: finds out who a visitor is, by token, API key or session, and what it may do in the room.
+//!
+//! Called for each visit, and again when an answer has run out. Every refusal goes to the log with its exact reason; the visitor gets a short one.
+
+use super::credential::{Credential as Shown, SessionCookie};
+use super::key_file::now_s;
+use super::sessions::Sessions;
+use super::trusted_keys::TrustedKeys;
+use super::webhook::Webhook;
+use super::{Admission, Answer, Gate, KeyFile, KeyFileError, Ledger, Lifetime, Rates, Refusal, Standing};
+use crate::config::{AuthConfig, Config};
+use crate::fetch::{Fetcher, Lane, Url};
+use crate::logging::Printable;
+use crate::origins;
+use crate::request::RequestHead;
+use identity::{Credential, Identity, KeySet, KeySetError, Permission, RoomPattern, Rules, TokenError};
+use room::{Access, Closing};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// Told to whoever comes while the answer of others is missing.
+const KEYS_MISSING: &str = "the keys that tokens are checked with cannot be fetched; try again later";
+const SESSIONS_MISSING: &str = "sessions cannot be checked now; try again later";
+const PERMISSIONS_MISSING: &str = "permissions cannot be checked now; try again later";
+
+/// Checks credentials.
+pub struct Authenticator {
+    keys: Arc<TrustedKeys>,
+    rules: Rules,
+    key_file: Arc<KeyFile>,
+    token_cookie: Option<String>,
+    sessions: Option<Sessions>,
+    permissions: Option<Webhook>,
+    /// What rooms allow to whom nothing else says it; the first pattern that matches counts.
+    rooms: Vec<(RoomPattern, Permission)>,
+    ledger: Arc<Ledger>,
+    origins: Vec<String>,
+    generation: AtomicU64,
+    renewal: Option<AbortHandle>,
+}
+
+/// Why authentication cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The key of the configuration.
+    #[error("{setting} cannot be used: {source}")]
+    Key {
+        /// Which setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        source: KeySetError,
+    },
+    /// A file that it names.
+    #[error("cannot read {path}, which {setting} names: {source}")]
+    Unreadable {
+        /// Which setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The server's own keys.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+}
+
+impl Authenticator {
+    /// Sets up what the configuration asks for. Called within a runtime of tokio, where published keys are renewed from then on.
+    pub fn new(config: &Config, key_file: Arc<KeyFile>, ledger: Arc<Ledger>) -> Result<Self, AuthError> {
+        let auth = &config.auth;
+        let fetcher = Arc::new(Fetcher::new(Duration::from_millis(auth.time_out_ms)));
+        let published = auth.jwks_url.clone().map(|url| (url, fetcher.clone()));
+        let renewal_wanted = published.is_some();
+        let keys = Arc::new(TrustedKeys::new(Self::configured_keys(auth)?, published));
+        let renewal = renewal_wanted.then(|| {
+            let (keys, every) = (keys.clone(), Duration::from_millis(auth.jwks_refresh_ms));
+            let renewing = async move {
+                loop {
+                    keys.renew().await;
+                    tokio::time::sleep(every).await;
+                }
+            };
+            tokio::spawn(renewing).abort_handle()
+        });
+        let lifetime = Duration::from_millis(auth.session_ms);
+        let names = auth.rules().claims;
+        let sessions = auth.session_url.clone().map(|url| Sessions::new(url, lifetime, names, fetcher.clone()));
+        let webhook = |url: Url| Webhook::new(url, auth.webhook_secret.as_str(), fetcher.clone());
+        Ok(Self {
+            keys,
+            rules: auth.rules(),
+            key_file,
+            token_cookie: (!auth.cookie.is_empty()).then(|| auth.cookie.clone()),
+            sessions,
+            permissions: auth.permission_url.clone().map(webhook),
+            rooms: auth.rooms.clone(),
+            ledger,
+            origins: config.origins.allowed.clone(),
+            generation: AtomicU64::new(0),
+            renewal,
+        })
+    }
+
+    /// The keys that the configuration names.
+    pub fn configured_keys(auth: &AuthConfig) -> Result<KeySet, AuthError> {
+        let mut keys = KeySet::default();
+        if !auth.secret.is_empty() {
+            let error = |source| AuthError::Key { setting: "auth.secret", source };
+            let set = KeySet::secret(auth.secret_algorithm, auth.secret.as_str().as_bytes()).map_err(error)?;
+            keys = keys.merge(set).map_err(error)?;
+        }
+        if let Some(path) = &auth.keys_file {
+            let setting = "auth.keys_file";
+            let error = |source| AuthError::Key { setting, source };
+            let text = std::fs::read_to_string(path).map_err(|source| AuthError::Unreadable {
+                setting,
+                path: path.clone(),
+                source,
+            })?;
+            let set = match text.trim_start().starts_with('{') {
+                true => KeySet::jwks(&text),
+                false => KeySet::pem(auth.keys_algorithm, &text),
+            };
+            keys = keys.merge(set.map_err(error)?).map_err(error)?;
+        }
+        Ok(keys)
+    }
+
+    async fn visit(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
+        let generation = self.generation();
+        let mut admission = self.identified(head, room).await?;
+        note_generation(&mut admission, generation);
+        Ok(admission)
+    }
+
+    async fn identified(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
+        let shown = Shown::of(head, self.token_cookie.as_deref(), self.sessions.is_some());
+        let identity = match &shown {
+            Shown::Token(text) => self.identify(text, room).await?,
+            Shown::TokenCookie(text) => {
+                self.check_origin(head)?;
+                self.identify(text, room).await?
+            }
+            Shown::Session(cookie) => {
+                self.check_origin(head)?;
+                let cookie = Arc::new(cookie.clone());
+                let (identity, lifetime) = self.session(&cookie, room, Lane::Newcomers).await?;
+                return self.entitle(identity, room, Some((cookie, lifetime)), Lane::Newcomers).await;
+            }
+            Shown::Missing => return Err(refuse(Closing::Unauthorized, "no token, key or session", room)),
+        };
+        self.entitle(identity, room, None, Lane::Newcomers).await
+    }
+
+    /// A browser sends cookies along whichever page asks: only listed pages may use them.
+    fn check_origin(&self, head: &RequestHead) -> Result<(), Refusal> {
+        let origin = head.header("origin");
+        if origins::may_use_cookies(&self.origins, origin, head.header("host")) {
+            return Ok(());
+        }
+        let origin = Printable(origin.unwrap_or("none")).to_string();
+        tracing::info!(action = "auth.refused", origin, "cookies from a page that is not listed in origins.allowed");
+        Err(Refusal::Origin)
+    }
+
+    async fn identify(&self, text: &str, room: &str) -> Result<Arc<Identity>, Refusal> {
+        if identity::looks_like_api_key(text) {
+            let known = self.key_file.authenticate(text, now_s());
+            return known.map(Arc::new).map_err(|error| refuse(Closing::Unauthorized, &error.to_string(), room));
+        }
+        let are_there = self.keys.are_there().await;
+        let mut verified = identity::verify(text, &self.keys.current(), &self.rules, now_s());
+        if are_there && matches!(verified, Err(TokenError::UnknownKey { .. })) && self.keys.look_again().await {
+            verified = identity::verify(text, &self.keys.current(), &self.rules, now_s());
+        }
+        verified.map(Arc::new).map_err(|error| match error {
+            // Perhaps it is good: the keys to tell are missing.
+            error if !are_there && error.is_about_keys() => Refusal::Later(KEYS_MISSING),
+            error if error.is_expired() => refuse(Closing::Outdated, &error.to_string(), room),
+            error => refuse(Closing::Unauthorized, &error.to_string(), room),
+        })
+    }
+
+    async fn session(
+        &self,
+        cookie: &SessionCookie,
+        room: &str,
+        lane: Lane,
+    ) -> Result<(Arc<Identity>, Lifetime), Refusal> {
+        let Some(sessions) = &self.sessions else { return Err(refuse(Closing::Unauthorized, "no sessions", room)) };
+        match sessions.identify(cookie, lane).await {
+            Ok(Some(session)) => Ok((session.identity, session.lifetime)),
+            Ok(None) => Err(refuse(Closing::Unauthorized, "the application knows no such session", room)),
+            Err(error) => {
+                tracing::warn!(action = "auth.unavailable", error, "cannot ask auth.session_url");
+                Err(Refusal::Later(SESSIONS_MISSING))
+            }
+        }
+    }
+
+    /// What somebody may do in a room: what the credential says, as far as the application or else the room's own rules allow it.
+    async fn entitle(
+        &self,
+        identity: Arc<Identity>,
+        room: &str,
+        session: Option<(Arc<SessionCookie>, Lifetime)>,
+        lane: Lane,
+    ) -> Result<Admission, Refusal> {
+        let (session, mut lifetime) = session.map_or((None, None), |(cookie, lifetime)| (Some(cookie), Some(lifetime)));
+        let mut permission = identity.permission(room).unwrap_or_else(|| self.rooms_own(room));
+        let left = self.ledger.left_to(&identity, room);
+        if left == Permission::None {
+            return Err(refuse(Closing::Revoked, "the token was revoked", room));
+        }
+        permission = permission.min(left);
+        let mut rates = Rates::default();
+        // Keys say themselves what they are for.
+        if let Some(webhook) = self.permissions.as_ref().filter(|_| !matches!(identity.credential, Credential::Key(_)))
+            && permission > Permission::None
+        {
+            let permitted = webhook.permission(&identity, room, lane).await.map_err(|error| {
+                tracing::warn!(action = "auth.unavailable", error, "cannot ask auth.permission_url");
+                Refusal::Later(PERMISSIONS_MISSING)
+            })?;
+            permission = permission.min(permitted.permission);
+            rates = permitted.rates;
+            lifetime = Some(permitted.lifetime.min(lifetime));
+        }
+        let access = match permission {
+            Permission::None => return Err(refuse(Closing::Forbidden, "no right to the room", room)),
+            Permission::Read => Access::Read,
+            Permission::Write => Access::Write,
+        };
+        let expires = identity.expires_at_s.map(|at_s| {
+            // One that is let in because clocks differ stays as long as that may explain it.
+            let at_s = if at_s > now_s() { at_s } else { at_s.saturating_add(self.rules.leeway_s) };
+            Instant::now() + Duration::from_secs(at_s.saturating_sub(now_s()).min(YEARS_S))
+        });
+        let author = identity.user.clone();
+        let standing = Standing { identity, expires, lifetime, rates, generation: 0, session };
+        Ok(Admission { author, access, trusts_all: false, standing: Some(Box::new(standing)) })
+    }
+
+    /// What a room allows by itself. Asked only when the credential does not say; with a webhook that decides instead.
+    fn rooms_own(&self, room: &str) -> Permission {
+        if self.permissions.is_some() {
+            return Permission::Write;
+        }
+        let first = self.rooms.iter().find(|(pattern, _)| pattern.matches(room));
+        first.map_or(Permission::None, |(_, permission)| *permission)
+    }
+
+    async fn confirmed(&self, standing: &Standing, room: &str) -> Result<Admission, Refusal> {
+        let generation = self.generation();
+        let mut admission = self.ask_again(standing, room).await?;
+        note_generation(&mut admission, generation);
+        Ok(admission)
+    }
+
+    async fn ask_again(&self, standing: &Standing, room: &str) -> Result<Admission, Refusal> {
+        match (&standing.session, &standing.identity.credential) {
+            (Some(cookie), _) => {
+                let (identity, lifetime) = self.session(cookie, room, Lane::Members).await?;
+                if identity.user != standing.identity.user {
+                    return Err(refuse(Closing::Unauthorized, "the session belongs to somebody else", room));
+                }
+                self.entitle(identity, room, Some((cookie.clone(), lifetime)), Lane::Members).await
+            }
+            (None, Credential::Key(id)) => {
+                let known = self.key_file.table().identity(id, now_s());
+                let identity = known.map_err(|error| refuse(Closing::Revoked, &error.to_string(), room))?;
+                self.entitle(Arc::new(identity), room, None, Lane::Members).await
+            }
+            (None, _) => self.entitle(standing.identity.clone(), room, None, Lane::Members).await,
+        }
+    }
+}
+
+fn note_generation(admission: &mut Admission, generation: u64) {
+    if let Some(standing) = &mut admission.standing {
+        standing.generation = generation;
+    }
+}
+
+/// Timers do not reach further.
+const YEARS_S: u64 = 10 * 365 * 86_400;
+
+/// A refusal, with its exact reason in the log.
+fn refuse(closing: Closing, reason: &str, room: &str) -> Refusal {
+    tracing::info!(action = "auth.refused", reason = %Printable(reason), room = %Printable(room), told = ?closing);
+    Refusal::Closing(closing)
+}
+
+impl Gate for Authenticator {
+    fn admit<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.visit(head, room))
+    }
+
+    fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.confirmed(standing, room))
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn forget_answers(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        if let Some(sessions) = &self.sessions {
+            sessions.forget();
+        }
+        if let Some(permissions) = &self.permissions {
+            permissions.forget();
+        }
+    }
+}
+
+impl Drop for Authenticator {
+    fn drop(&mut self) {
+        if let Some(renewal) = self.renewal.take() {
+            renewal.abort();
+        }
+    }
+}

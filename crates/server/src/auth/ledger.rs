@@ -1,0 +1,370 @@
+//! What administrators have decided about rooms and people: locks, deletions, revocations. Kept in the store as the log of a room of its own, so it
+//! survives what documents survive, and says who decided what when.
+//!
+//! Read at every door, changed by the admin API. A change counts, for everybody who asks from then on, when it is on the disk. What cannot be read
+//! back keeps the server from starting: a lost revocation would open a door.
+
+use crate::logging::Printable;
+use bytes::Bytes;
+use identity::{Credential, Identity, Permission, RoomPattern};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use store::{Change, Durable, Opened, Position, RoomKey, Store, StoreError};
+
+/// Its name in the store, beside the rooms of documents.
+const KEY: &str = "access/ledger";
+/// Revocations that are kept: each is looked at when somebody enters.
+const REVOCATIONS_MAX: usize = 10_000;
+
+/// Credentials that were issued before a moment do not count any more, or only for reading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Whose; `None`: everybody's.
+    pub user: Option<String>,
+    /// For which rooms; `None`: for all.
+    pub room: Option<RoomPattern>,
+    /// What they may still do.
+    pub read: bool,
+    /// Tokens up to this second, since the Unix epoch, are meant.
+    pub issued_until_s: u64,
+}
+
+impl Revocation {
+    /// Whether a token that was issued then, to this user, is meant, for this room.
+    fn means(&self, user: &str, room: &str, issued_at_s: Option<u64>) -> bool {
+        self.user.as_deref().is_none_or(|revoked| revoked == user)
+            // A token that does not say when it was issued may be as old as anything.
+            && issued_at_s.is_none_or(|issued| issued <= self.issued_until_s)
+            && self.room.as_ref().is_none_or(|pattern| pattern.matches(room))
+    }
+
+    /// It says all that `other` says.
+    fn covers(&self, other: &Self) -> bool {
+        (self.user.is_none() || self.user == other.user)
+            && (self.room.is_none() || self.room == other.room)
+            && (!self.read || other.read)
+            && self.issued_until_s >= other.issued_until_s
+    }
+}
+
+/// One decision.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Entry {
+    Lock(String),
+    Unlock(String),
+    Delete(String),
+    Reopen(String),
+    Revoke(Revocation),
+    ForgetRevocations,
+}
+
+/// What the decisions come to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    locked: BTreeSet<String>,
+    /// With the time, ms since the Unix epoch.
+    deleted: BTreeMap<String, u64>,
+    revoked: Vec<Revocation>,
+}
+
+impl State {
+    fn apply(&mut self, entry: Entry, time_ms: u64) {
+        match entry {
+            Entry::Lock(room) => _ = self.locked.insert(room),
+            Entry::Unlock(room) => _ = self.locked.remove(&room),
+            Entry::Delete(room) => _ = self.deleted.insert(room, time_ms),
+            Entry::Reopen(room) => _ = self.deleted.remove(&room),
+            Entry::Revoke(revocation) => {
+                self.revoked.retain(|known| !revocation.covers(known));
+                self.revoked.push(revocation);
+            }
+            Entry::ForgetRevocations => self.revoked.clear(),
+        }
+    }
+
+    /// What the log says, and whether all of it could be read.
+    fn read(opened: &Opened) -> (Self, Result<(), String>) {
+        let mut whole = Ok(());
+        let mut state = Self::default();
+        if let Some(sum) = &opened.snapshot {
+            match serde_json::from_slice(sum) {
+                Ok(sum) => state = sum,
+                Err(error) => whole = Err(format!("their sum is damaged ({error})")),
+            }
+        }
+        for (offset, change) in &opened.changes {
+            match serde_json::from_slice(&change.bytes) {
+                Ok(entry) => state.apply(entry, change.time_ms),
+                Err(error) => whole = Err(format!("number {offset} is damaged ({error})")),
+            }
+        }
+        let missing = (opened.head - opened.snapshot_offset).saturating_sub(opened.changes.len() as u64);
+        if missing > 0 || !opened.damage.is_empty() {
+            whole = Err(format!("{} of them are missing", missing.max(opened.damage.len() as u64)));
+        }
+        (state, whole)
+    }
+}
+
+/// The decisions, and where they are kept.
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    state: RwLock<State>,
+    /// Who writes holds this, so that the log and `state` have the same order.
+    log: Mutex<Log>,
+}
+
+/// Where its log stands.
+struct Log {
+    at: Position,
+    /// Decisions since the last sum.
+    changes: u64,
+    /// Keeps the store from forgetting the room.
+    _cell: Arc<Durable>,
+}
+
+/// Why a decision was not taken, or none can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// [`REVOCATIONS_MAX`].
+    #[error(
+        "there are {REVOCATIONS_MAX} revocations already; revoke for all at once, or forget those whose tokens have run out (DELETE /api/admin/revocations)"
+    )]
+    Full,
+    /// What is there cannot be read.
+    #[error(
+        "what administrators have decided (locks, deletions, revocations) cannot be read: {0}; restore the data folder from a copy, or start \
+         without what is lost with admin.ignore_damage = true"
+    )]
+    Damaged(String),
+}
+
+impl Ledger {
+    /// Reads it from the store; waits for the disk. `ignore_damage`: what cannot be read is reported and left out.
+    pub fn open(store: Arc<dyn Store>, ignore_damage: bool) -> Result<Self, LedgerError> {
+        let (state, log) = Self::read_log(&*store, ignore_damage)?;
+        let ledger = Self { store, state: RwLock::new(state), log: Mutex::new(log) };
+        ledger.compact()?;
+        Ok(ledger)
+    }
+
+    fn read_log(store: &dyn Store, ignore_damage: bool) -> Result<(State, Log), LedgerError> {
+        let opened = store.open(&RoomKey::from(KEY), fastrand::u64(..))?;
+        let (state, whole) = State::read(&opened);
+        if let Err(damage) = whole {
+            if !ignore_damage {
+                return Err(LedgerError::Damaged(damage));
+            }
+            tracing::error!(action = "store.damage", room = KEY, damage, "decisions of administrators are lost");
+        }
+        let at = Position { epoch: opened.epoch, offset: opened.head };
+        Ok((state, Log { at, changes: opened.changes.len() as u64, _cell: opened.durable }))
+    }
+
+    /// Replaces the log by what it comes to, so that it holds no old segment of the store.
+    pub(crate) fn compact(&self) -> Result<(), StoreError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.changes > 0 {
+            let sum = self.read(write);
+            self.store.replace_with_snapshot(&RoomKey::from(KEY), log.at, &sum)?;
+            log.changes = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether a room of the store is this one.
+    pub(crate) fn is_its(room: &str) -> bool {
+        room == KEY
+    }
+
+    /// Nobody may write in the room.
+    pub fn is_locked(&self, room: &str) -> bool {
+        self.read(|state| state.locked.contains(room))
+    }
+
+    /// The room was deleted, and its name is not to be used again.
+    pub fn is_deleted(&self, room: &str) -> bool {
+        self.read(|state| state.deleted.contains_key(room))
+    }
+
+    /// What is left of somebody's rights. Only tokens carry a time: keys and sessions end where they are kept.
+    pub fn left_to(&self, identity: &Identity, room: &str) -> Permission {
+        if !matches!(identity.credential, Credential::Token) {
+            return Permission::Write;
+        }
+        self.read(|state| {
+            let meant = state.revoked.iter().filter(|one| one.means(&identity.user, room, identity.issued_at_s));
+            let left = meant.map(|one| if one.read { Permission::Read } else { Permission::None });
+            left.min().unwrap_or(Permission::Write)
+        })
+    }
+
+    /// All revocations.
+    pub fn revocations(&self) -> Vec<Revocation> {
+        self.read(|state| state.revoked.clone())
+    }
+
+    /// Locks a room, or unlocks it. False: it was so already.
+    pub fn set_locked(&self, room: &str, locked: bool, by: &str, now_ms: u64) -> Result<bool, LedgerError> {
+        let entry = if locked { Entry::Lock(room.to_owned()) } else { Entry::Unlock(room.to_owned()) };
+        if self.is_locked(room) == locked {
+            return Ok(false);
+        }
+        self.enter(entry, by, now_ms).map(|()| true)
+    }
+
+    /// Marks a room as deleted, or lets its name be used again. False: it was so already.
+    pub fn set_deleted(&self, room: &str, deleted: bool, by: &str, now_ms: u64) -> Result<bool, LedgerError> {
+        let entry = if deleted { Entry::Delete(room.to_owned()) } else { Entry::Reopen(room.to_owned()) };
+        if self.is_deleted(room) == deleted {
+            return Ok(false);
+        }
+        self.enter(entry, by, now_ms).map(|()| true)
+    }
+
+    /// Takes rights back.
+    pub fn revoke(&self, revocation: Revocation, by: &str, now_ms: u64) -> Result<(), LedgerError> {
+        let full = self
+            .read(|state| state.revoked.iter().filter(|known| !revocation.covers(known)).count() >= REVOCATIONS_MAX);
+        if full { Err(LedgerError::Full) } else { self.enter(Entry::Revoke(revocation), by, now_ms) }
+    }
+
+    /// Lets all tokens count again that have not run out.
+    pub fn forget_revocations(&self, by: &str, now_ms: u64) -> Result<(), LedgerError> {
+        self.enter(Entry::ForgetRevocations, by, now_ms)
+    }
+
+    fn enter(&self, entry: Entry, by: &str, now_ms: u64) -> Result<(), LedgerError> {
+        let key = RoomKey::from(KEY);
+        let change = Change { author: by.into(), time_ms: now_ms, bytes: write(&entry) };
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.store.append(&key, log.at, std::slice::from_ref(&change)) {
+            tracing::warn!(action = "store.error", room = KEY, %error, "writing again");
+            self.recover(&mut log)?;
+            self.store.append(&key, log.at, &[change])?;
+        }
+        log.at.offset += 1;
+        log.changes += 1;
+        let decision = format!("{entry:?}");
+        match self.store.flush() {
+            Ok(()) => self.state.write().unwrap_or_else(PoisonError::into_inner).apply(entry, now_ms),
+            // It is in the log, but perhaps not on the disk: opening the room again writes it again, and then it counts.
+            Err(_) => self.recover(&mut log)?,
+        }
+        tracing::info!(action = "access.decided", by = %Printable(by), decision = %Printable(&decision));
+        Ok(())
+    }
+
+    /// Reads the log again after a failure, so that what counts is what is there.
+    fn recover(&self, log: &mut Log) -> Result<(), LedgerError> {
+        let (state, found) = Self::read_log(&*self.store, false)?;
+        *log = found;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        Ok(())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn write<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value).expect("maps have text as keys").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::backends::memory::Memory;
+
+    fn token(user: &str, issued_at_s: Option<u64>) -> Identity {
+        Identity { issued_at_s, credential: Credential::Token, ..Identity::anonymous(user) }
+    }
+
+    #[test]
+    fn decisions_are_there_after_a_restart_also_when_there_were_many() {
+        for rounds in [1, 600] {
+            let store: Arc<dyn Store> = Arc::new(Memory::default());
+            let ledger = Ledger::open(store.clone(), false).expect("opens");
+            for _ in 0..rounds {
+                assert!(ledger.set_locked("doc/a", true, "key k", 5).expect("written"));
+                assert!(ledger.set_locked("doc/a", false, "key k", 5).expect("written"));
+            }
+            ledger.set_locked("doc/b", true, "key k", 5).expect("written");
+            assert!(!ledger.set_locked("doc/b", true, "key k", 5).expect("nothing to do"));
+            ledger.set_deleted("doc/c", true, "key k", 5).expect("written");
+            let revocation = Revocation { user: Some("ann".to_owned()), room: None, read: false, issued_until_s: 100 };
+            ledger.revoke(revocation.clone(), "key k", 5).expect("written");
+            drop(ledger);
+            // Twice: what a snapshot stands for is read from it.
+            for _ in 0..2 {
+                let ledger = Ledger::open(store.clone(), false).expect("opens");
+                assert_eq!((ledger.is_locked("doc/a"), ledger.is_locked("doc/b")), (false, true));
+                assert_eq!((ledger.is_deleted("doc/b"), ledger.is_deleted("doc/c")), (false, true));
+                assert_eq!(ledger.revocations(), std::slice::from_ref(&revocation));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_the_server_from_starting() {
+        let key = RoomKey::from(KEY);
+        let make = || {
+            let store: Arc<dyn Store> = Arc::new(Memory::default());
+            Ledger::open(store.clone(), false).expect("opens").set_locked("doc/a", true, "key k", 5).expect("written");
+            store
+        };
+        let change = |bytes: &'static [u8]| Change { author: "k".into(), time_ms: 0, bytes: Bytes::from_static(bytes) };
+        let damaged_entry = make();
+        let opened = damaged_entry.open(&key, 1).expect("opens");
+        let at = Position { epoch: opened.epoch, offset: opened.head };
+        damaged_entry.append(&key, at, &[change(b"{\"something\":\"later\"}")]).expect("written");
+        let damaged_sum = make();
+        damaged_sum.replace_with_snapshot(&key, at, b"{").err();
+        let opened = damaged_sum.open(&key, 1).expect("opens");
+        let at = Position { epoch: opened.epoch, offset: opened.head };
+        damaged_sum.replace_with_snapshot(&key, at, b"{\"locked\":[]").expect("written");
+        for (store, is_locked) in [(damaged_entry, true), (damaged_sum, false)] {
+            let error = Ledger::open(store.clone(), false).err().expect("refused").to_string();
+            assert!(error.contains("damaged") && error.contains("admin.ignore_damage"), "{error}");
+            assert_eq!(Ledger::open(store, true).expect("opens").is_locked("doc/a"), is_locked);
+        }
+    }
+
+    #[test]
+    fn what_revocations_leave() {
+        let ledger = Ledger::open(Arc::new(Memory::default()), false).expect("opens");
+        let revoke = |user: Option<&str>, room: Option<&str>, read, issued_until_s| {
+            let (user, room) = (user.map(str::to_owned), room.and_then(RoomPattern::parse));
+            ledger.revoke(Revocation { user, room, read, issued_until_s }, "k", 0).expect("written");
+        };
+        revoke(Some("ann"), Some("team/*"), true, 100);
+        revoke(Some("ann"), Some("team/x"), false, 100);
+        revoke(Some("bob"), None, false, 100);
+        let cases = [
+            ("ann", Some(100), "team/1", Permission::Read),
+            ("ann", Some(100), "team/x", Permission::None),
+            ("ann", Some(101), "team/x", Permission::Write),
+            ("ann", Some(1), "other", Permission::Write),
+            ("bob", Some(1), "other", Permission::None),
+            ("bob", None, "other", Permission::None),
+            ("bob", Some(101), "other", Permission::Write),
+            ("cid", None, "other", Permission::Write),
+        ];
+        for (user, issued, room, left) in cases {
+            assert_eq!(ledger.left_to(&token(user, issued), room), left, "{user} {issued:?} {room}");
+        }
+        revoke(None, None, false, 200);
+        assert_eq!(ledger.left_to(&token("cid", Some(200)), "other"), Permission::None);
+        assert_eq!(ledger.revocations().len(), 1, "what is covered is not kept");
+        let key = Identity { credential: Credential::Key("id".into()), ..Identity::anonymous("bob") };
+        assert_eq!(ledger.left_to(&key, "other"), Permission::Write, "keys are revoked where they are kept");
+    }
+}

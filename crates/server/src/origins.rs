@@ -1,0 +1,95 @@
+//! Which pages may connect: the header `Origin` against `origins.allowed`. A page cannot choose what its browser sends there; other programs can, so an
+//! origin keeps strangers' pages out, and proves nothing about who asks.
+//!
+//! Entries: `*` (all), an origin as browsers send it, one with `*.` before its host (every subdomain, at any depth, but not the host itself), and
+//! `null`, which is what sandboxed frames and local files send.
+
+/// Whether a request with this `Origin` may be answered. Programs that are not browsers send none.
+pub fn may_connect(allowed: &[String], origin: Option<&str>) -> bool {
+    origin.is_none_or(|origin| allowed.iter().any(|entry| entry == "*" || fits(entry, origin)))
+}
+
+/// Whether cookies that came with it count. `*` is not enough: it says that any page may connect, not that any page may act as the user.
+pub fn may_use_cookies(allowed: &[String], origin: Option<&str>, host: Option<&str>) -> bool {
+    let Some(origin) = origin.filter(|origin| !origin.eq_ignore_ascii_case("null")) else { return false };
+    let own = origin.split_once("://").map(|(_, authority)| authority);
+    let same_host = own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host));
+    same_host || allowed.iter().any(|entry| entry != "*" && fits(entry, origin))
+}
+
+/// The headers that let a page read a response (CORS), each with its line end.
+pub(crate) fn cors_headers(allowed: &[String], origin: Option<&str>) -> String {
+    match origin {
+        Some(origin) if allowed.iter().any(|entry| entry != "*" && fits(entry, origin)) => {
+            format!(
+                "access-control-allow-origin: {origin}\r\naccess-control-allow-credentials: true\r\nvary: origin\r\n"
+            )
+        }
+        Some(origin) if may_connect(allowed, Some(origin)) => "access-control-allow-origin: *\r\n".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// What a page's browser is told before it asks for anything that is not simple.
+pub(crate) fn preflight_response() -> Vec<u8> {
+    b"HTTP/1.1 204 No Content\r\naccess-control-allow-methods: GET, HEAD, POST, PUT, DELETE\r\n\
+      access-control-allow-headers: authorization, content-type\r\naccess-control-max-age: 600\r\nconnection: close\r\n\r\n"
+        .to_vec()
+}
+
+/// Whether an entry names this origin: scheme, host and port, all of them.
+fn fits(entry: &str, origin: &str) -> bool {
+    let Some((scheme, host)) = entry.split_once("://*.") else { return entry.eq_ignore_ascii_case(origin) };
+    let Some((own_scheme, own_host)) = origin.split_once("://") else { return false };
+    // `get`: where the cut would be inside of a character, it is no host of a browser.
+    let cut = own_host.len().checked_sub(host.len() + 1).filter(|cut| *cut > 0);
+    let Some((sub, rest)) = cut.and_then(|cut| Some((own_host.get(..cut)?, own_host.get(cut..)?))) else {
+        return false;
+    };
+    own_scheme.eq_ignore_ascii_case(scheme)
+        && rest.strip_prefix('.').is_some_and(|rest| rest.eq_ignore_ascii_case(host))
+        && sub.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        let lists: [Vec<String>; 3] =
+            [&["*"][..], &["https://app.example", "https://*.docs.example:8443"], &["null", "https://app.example"]]
+                .map(|list| list.iter().map(|&entry| entry.to_owned()).collect());
+        // Origin; whether it may connect and use cookies by each list, at the host api.example.
+        let cases: &[(Option<&str>, [bool; 3], [bool; 3])] = &[
+            (None, [true, true, true], [false, false, false]),
+            (Some("https://app.example"), [true, true, true], [false, true, true]),
+            (Some("https://App.Example"), [true, true, true], [false, true, true]),
+            (Some("http://app.example"), [true, false, false], [false, false, false]),
+            (Some("https://app.example:444"), [true, false, false], [false, false, false]),
+            (Some("https://app.example.evil.example"), [true, false, false], [false, false, false]),
+            (Some("https://evilapp.example"), [true, false, false], [false, false, false]),
+            (Some("https://a.docs.example:8443"), [true, true, false], [false, true, false]),
+            (Some("https://a.b.docs.example:8443"), [true, true, false], [false, true, false]),
+            (Some("https://docs.example:8443"), [true, false, false], [false, false, false]),
+            (Some("https://.docs.example:8443"), [true, false, false], [false, false, false]),
+            (Some("https://evildocs.example:8443"), [true, false, false], [false, false, false]),
+            (Some("https://a.docs.example"), [true, false, false], [false, false, false]),
+            (Some("https://x@a.docs.example:8443"), [true, false, false], [false, false, false]),
+            (Some("https://evil.example/.docs.example:8443"), [true, false, false], [false, false, false]),
+            (Some("null"), [true, false, true], [false, false, false]),
+            (Some(""), [true, false, false], [false, false, false]),
+            (Some("https://api.example"), [true, false, false], [true, true, true]),
+            (Some("https://api.example:1"), [true, false, false], [false, false, false]),
+            (Some("https://äapi.docs.example:8443"), [true, false, false], [false, false, false]),
+        ];
+        for (origin, connect, cookies) in cases {
+            assert_eq!(lists.each_ref().map(|list| may_connect(list, *origin)), *connect, "{origin:?}");
+            let host = Some("api.example");
+            assert_eq!(lists.each_ref().map(|list| may_use_cookies(list, *origin, host)), *cookies, "{origin:?}");
+        }
+        assert!(!may_use_cookies(&lists[0], Some("https://api.example"), None));
+    }
+}

@@ -1,0 +1,276 @@
+//! The terms on which sockets are in their rooms: tokens run out, answers have to be asked for again, administrators change their minds.
+//!
+//! Called by the turn, for timers and messages. Asks nobody itself: the gate is asked on a task, and its answer is a message. What changes here holds
+//! from the next frame on that is read.
+
+use super::{Message, Timer, Worker, open_room};
+use crate::auth::{Admission, Refusal, Standing};
+use crate::slots::slot_of;
+use crate::socket::{Socket, Stage};
+use identity::{Credential, RoomPattern};
+use room::{Access, Closing, Input, MemberId};
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+use store::RoomKey;
+use tokio::sync::mpsc;
+
+/// Terms are looked at again after so long, however far their end is.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Between two attempts to have rights confirmed, at most.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// And at least.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
+
+/// The terms of one socket.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    standing: Standing,
+    /// When to look at them again.
+    at: Option<Instant>,
+    /// The gate is being asked.
+    asking: bool,
+    /// It is to be asked once more: its answer may be of before something changed.
+    once_more: bool,
+}
+
+impl Terms {
+    pub(super) fn new(standing: Standing) -> Box<Self> {
+        Box::new(Self { standing, at: None, asking: false, once_more: false })
+    }
+
+    /// What may be read of it, when the application has said so.
+    pub(crate) fn rates(&self) -> crate::auth::Rates {
+        self.standing.rates
+    }
+
+    /// The earliest time at which something has to be done.
+    fn due(&self) -> Option<Instant> {
+        let lifetime = self.standing.lifetime.map(|lifetime| if self.asking { lifetime.end } else { lifetime.ask });
+        [self.standing.expires, lifetime].into_iter().flatten().min()
+    }
+}
+
+/// What an administrator, or a changed file of keys, wants done with connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    pub(crate) whom: Whom,
+    pub(crate) what: What,
+    /// Gets from each worker the number of connections that were concerned.
+    pub(crate) done: mpsc::UnboundedSender<usize>,
+}
+
+/// Connections for which all that is given is true.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whom {
+    pub(crate) user: Option<String>,
+    /// By the names that clients use.
+    pub(crate) room: Option<RoomPattern>,
+    pub(crate) key: Option<String>,
+    /// With an API key, whichever it is.
+    pub(crate) any_key: bool,
+}
+
+/// What is to be done with them.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// They end.
+    Close(Closing),
+    /// They may only read, until their rights are asked again.
+    ReadOnly,
+    /// Their rights are asked again, at once.
+    Confirm,
+    /// A room was locked or unlocked.
+    Relock,
+    /// A room is gone.
+    Delete(RoomKey),
+}
+
+impl Whom {
+    fn means(&self, socket: &Socket) -> bool {
+        let key = socket.terms.as_ref().and_then(|terms| match &terms.standing.identity.credential {
+            Credential::Key(id) => Some(&**id),
+            _ => None,
+        });
+        self.user.as_deref().is_none_or(|user| user == &*socket.user)
+            && self.room.as_ref().is_none_or(|room| room.matches(socket.room_name()))
+            && self.key.as_deref().is_none_or(|wanted| key == Some(wanted))
+            && (!self.any_key || key.is_some())
+    }
+}
+
+impl Worker {
+    /// Notes when a socket's terms have to be looked at.
+    pub(super) fn watch_terms(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        let member = socket.member;
+        let Some(terms) = &mut socket.terms else { return };
+        // Not further ahead: the timers of those who are gone stay until their time has come.
+        let latest = Instant::now() + LOOK_AGAIN;
+        let due = terms.due().map(|due| due.min(latest));
+        if due != terms.at {
+            terms.at = due;
+            self.timers.extend(due.map(|at| Reverse((at, Timer::Terms(member)))));
+        }
+    }
+
+    /// A time has come that was set for a socket's terms.
+    pub(super) fn terms_due(&mut self, member: MemberId, now: Instant) {
+        let Some(slot) = self.open_slot(member) else { return };
+        let Some(terms) = self.sockets.get(slot).and_then(|socket| socket.terms.as_ref()) else { return };
+        // The terms may have changed since the timer was set.
+        if terms.at.is_none_or(|at| at > now) {
+            return;
+        }
+        let lifetime = terms.standing.lifetime;
+        if terms.standing.expires.is_some_and(|expires| expires <= now) {
+            self.dismiss(slot, &Closing::TokenExpired);
+        } else if lifetime.is_some_and(|lifetime| lifetime.end <= now) {
+            self.dismiss(slot, &Closing::Unconfirmed);
+        } else {
+            if lifetime.is_some_and(|lifetime| lifetime.ask <= now) {
+                self.ask_gate(slot);
+            }
+            self.watch_terms(slot);
+        }
+    }
+
+    /// Has a socket's rights asked again.
+    fn ask_gate(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        let (member, room) = (socket.member, socket.room_name().to_owned());
+        let Some(terms) = &mut socket.terms else { return };
+        if std::mem::replace(&mut terms.asking, true) {
+            terms.once_more = true;
+            return;
+        }
+        let standing = terms.standing.clone();
+        self.ask(member, standing, room);
+    }
+
+    /// The same about somebody who is not in yet, because something has changed on the way.
+    pub(super) fn ask_at_the_door(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get(slot) else { return };
+        let Stage::Waiting(waiting) = &socket.stage else { return };
+        let Some(standing) = &waiting.admission.standing else { return };
+        let (member, room) = (socket.member, socket.room_name().to_owned());
+        self.ask(member, (**standing).clone(), room);
+    }
+
+    fn ask(&self, member: MemberId, standing: Standing, room: String) {
+        let (gate, inbox) = (self.shared.gate.clone(), self.inbox.clone());
+        self.shared.runtime.spawn(async move {
+            let confirmed = gate.confirm(&standing, &room).await;
+            inbox.send(Message::Confirmed(member, confirmed));
+        });
+    }
+
+    /// The gate has answered.
+    pub(super) fn confirmed(&mut self, member: MemberId, answer: Result<Admission, Refusal>) {
+        let slot = slot_of(member);
+        let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) else { return };
+        if let Stage::Waiting(waiting) = &mut socket.stage {
+            return match answer {
+                Ok(admission) => {
+                    (socket.granted, waiting.admission) = (admission.access, admission);
+                    self.place(slot);
+                }
+                Err(Refusal::Closing(closing)) => self.turn_away(slot, &closing),
+                Err(Refusal::Later(reason)) => self.refuse(slot, 503, reason, 5),
+                Err(Refusal::Origin) => self.turn_away(slot, &Closing::Forbidden),
+            };
+        }
+        if !socket.is_open() {
+            return;
+        }
+        let Some(terms) = self.sockets.get_mut(slot).and_then(|socket| socket.terms.as_mut()) else { return };
+        terms.asking = false;
+        if std::mem::replace(&mut terms.once_more, false) {
+            return self.ask_gate(slot);
+        }
+        match answer {
+            // Something has changed while it was asked.
+            Ok(admission) if admission.generation() != self.shared.gate.generation() => self.ask_gate(slot),
+            Ok(admission) => self.readmit(slot, admission),
+            Err(Refusal::Closing(Closing::Deleted)) => self.dismiss(slot, &Closing::Deleted),
+            Err(Refusal::Closing(Closing::Outdated)) => self.dismiss(slot, &Closing::TokenExpired),
+            Err(Refusal::Closing(_) | Refusal::Origin) => self.dismiss(slot, &Closing::Revoked),
+            Err(Refusal::Later(_)) => {
+                if let Some(lifetime) = &mut terms.standing.lifetime {
+                    let (now, left) = (Instant::now(), lifetime.end.saturating_duration_since(Instant::now()));
+                    lifetime.ask = now + (left / 4).clamp(ASK_AGAIN_MIN, ASK_AGAIN);
+                }
+                self.watch_terms(slot);
+            }
+        }
+    }
+
+    /// Somebody who is in stays in, on other terms: after the gate was asked, or because it has shown another credential.
+    pub(super) fn readmit(&mut self, slot: usize, admission: Admission) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        socket.granted = admission.access;
+        socket.terms = admission.standing.map(|standing| Terms::new(*standing));
+        self.apply_access(slot);
+        self.watch_terms(slot);
+    }
+
+    /// Tells the room what a member may do: what it was granted, unless nobody may write.
+    pub(super) fn apply_access(&mut self, slot: usize) {
+        let now_ms = self.shared.clock.now_ms();
+        let Some(socket) = self.sockets.get(slot) else { return };
+        let access = access_of(socket, self.shared.ledger.is_locked(&socket.key));
+        let (room, member) = (socket.room, socket.member);
+        self.guarded(room, |worker| {
+            if let Some(open) = open_room(&mut worker.rooms, room) {
+                open.handle(Input::SetAccess(member, access), now_ms);
+            }
+        });
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        let concerned: Vec<usize> = self
+            .sockets
+            .iter()
+            .filter_map(|(slot, socket)| (socket.is_open() && command.whom.means(socket)).then_some(slot))
+            .collect();
+        for &slot in &concerned {
+            match &command.what {
+                What::Close(closing) => self.dismiss(slot, closing),
+                What::ReadOnly => {
+                    if let Some(socket) = self.sockets.get_mut(slot) {
+                        socket.granted = Access::Read;
+                    }
+                    self.apply_access(slot);
+                }
+                What::Confirm => self.ask_gate(slot),
+                What::Relock => self.apply_access(slot),
+                What::Delete(_) => {}
+            }
+        }
+        if let What::Delete(key) = &command.what
+            && let Some(id) = self.table.get(key).copied()
+        {
+            self.close_room(id, &Closing::Deleted);
+        }
+        // Nobody may wait for the number.
+        let _ = command.done.send(concerned.len());
+    }
+
+    /// Ends a connection, and says why.
+    fn dismiss(&mut self, slot: usize, closing: &Closing) {
+        if let Some(socket) = self.sockets.get_mut(slot) {
+            socket.say_farewell(closing);
+            self.end(slot, "access ended");
+        }
+    }
+
+    /// The place of a member that is in its room.
+    fn open_slot(&self, member: MemberId) -> Option<usize> {
+        let slot = slot_of(member);
+        self.sockets.get(slot).filter(|socket| socket.member == member && socket.is_open()).map(|_| slot)
+    }
+}
+
+/// What a socket may do in a room that is locked, or not.
+pub(super) fn access_of(socket: &Socket, is_locked: bool) -> Access {
+    if is_locked { Access::Read } else { socket.granted }
+}

@@ -57,6 +57,8 @@ async function runHere (scenario) {
   }
   try {
     const skipped = values.url !== undefined && scenario.needsBinary ? 'it starts and ends the server itself' : await within(scenario.seconds * 1000, 'the scenario', scenario.run(context))
+    const leak = servers.flatMap(server => server.leaks ?? [])[0]
+    if (leak !== undefined) throw new Error(`a secret is in the log: ${leak}`)
     if (typeof skipped === 'string') {
       total.skipped++
       console.log(`skipped: ${scenario.name}: ${skipped}`)

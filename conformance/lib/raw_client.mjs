@@ -15,6 +15,7 @@ export class RawClient {
     this.frames = []
     this.closed = null // {code, reason} once closed
     this.refused = null // the HTTP status when the upgrade was refused
+    this.refusal = null // and its headers
     this.onframe = () => {}
     this.socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...options })
     this.socket.on('message', (data, isBinary) => {
@@ -25,6 +26,7 @@ export class RawClient {
     this.socket.on('close', (code, reason) => { this.closed = { code, reason: reason.toString() } })
     this.socket.on('unexpected-response', (request, response) => {
       this.refused = response.statusCode
+      this.refusal = response.headers
       request.destroy()
     })
     this.socket.on('error', error => { this.error = error })

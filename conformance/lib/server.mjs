@@ -20,6 +20,8 @@ export class Server {
     this.env = env
     this.log = []
     this.errorLines = []
+    /** Lines of the log with a secret in them; no scenario passes with one. */
+    this.leaks = []
     this.child = null
     this.canRestart = true
   }
@@ -43,6 +45,7 @@ export class Server {
       partial = lines.pop()
       this.log = [...this.log, ...lines].slice(-linesKept)
       if (this.errorLines.length < linesKept) this.errorLines.push(...lines.filter(isError))
+      this.leaks.push(...lines.filter(line => this.hasSecret(line)))
     })
     let ended = null
     this.ended.then(result => { ended = result })
@@ -63,6 +66,11 @@ export class Server {
   }
 
   errors () { return this.errorLines }
+
+  hasSecret (line) {
+    const secrets = Object.entries(this.env).filter(([name]) => /SECRET$/.test(name)).map(([, value]) => value)
+    return tokenOrKey.test(line) || secrets.some(secret => line.includes(secret))
+  }
 
   residentBytes () {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))[1]) * 1024
@@ -98,6 +106,9 @@ export class ForeignServer {
   errors () { return [] }
   async dispose () {}
 }
+
+/** A signed token, or an API key with its secret. */
+const tokenOrKey = /eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*|concord_[a-z2-7]{12}_[\w-]{20,}/
 
 function isError (line) { return /"level"\s*:\s*"ERROR"/.test(line) }
 

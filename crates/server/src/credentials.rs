@@ -79,7 +79,7 @@ pub fn tokens(config: &Config, command: TokenCommand) -> Result<String, Credenti
                 issuer: auth.issuer.first().cloned(),
                 kid: None,
             };
-            Ok(format!("{}\n", mint(&key, &minted, &auth.rules().claims, now_s())?))
+            Ok(format!("{}\n", mint(&key, &minted, &auth.claims, now_s())?))
         }
         TokenCommand::Inspect { token } => {
             let keys = Authenticator::configured_keys(&config.auth)?;

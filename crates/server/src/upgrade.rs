@@ -2,7 +2,7 @@
 //!
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
-use crate::address::client_address;
+use crate::address::{ClientAddress, client_address};
 use crate::admin;
 use crate::auth::{Admission, Gate, KeyFile, Ledger, Refusal};
 use crate::clock::Clock;
@@ -102,81 +102,88 @@ impl Entrance {
 
     /// Serves one connection until its end.
     pub(crate) async fn serve(self: Arc<Self>, mut wire: Wire) {
-        let (proxy, address) = (&self.config.proxy, wire.address);
+        let proxy = &self.config.proxy;
         // Of a proxy it is not known yet for whom it speaks.
-        let known = !proxy.protocol && !proxy.trusted.contains(address);
-        let accepted = self.connections.admit().ok_or(EVERYBODY).and_then(|mut accepted| {
-            if known { accepted.comes_from(address).map(|()| accepted) } else { Ok(accepted) }
-        });
-        let mut accepted = match accepted {
+        let known = !proxy.protocol && !proxy.trusted.contains(wire.address);
+        let mut accepted = match self.take_place(known.then_some(wire.address)) {
             Ok(accepted) => accepted,
-            Err(reached) => {
-                self.metrics.refused(Why::Limit);
-                tracing::debug!(action = "http.refused", %address, reason = reached.limit);
-                // A TLS handshake only to say no would cost more than the connection.
-                if self.door.certificates.is_none() {
-                    refuse(&mut wire, &error_response(503, reached.limit, Some(reached.retry_after_s))).await;
-                }
-                return;
-            }
+            Err(reached) => return self.turn_away(&mut wire, &reached).await,
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
-        let mut shutdown = self.workers.stopping();
+        let Some(mut stream) = self.open_door(wire, deadline).await else { return };
+        let Some((head, bytes)) = self.first_request(&mut stream, deadline).await else { return };
+        stream.address = client_address(stream.address, &head, &self.config.proxy);
+        let counted = if known { Ok(()) } else { accepted.comes_from(stream.address) };
+        let visit = Visit { stream, head, bytes, accepted, deadline, id: request_id() };
+        match counted {
+            Ok(()) => self.answer(visit).await,
+            Err(reached) => self.refuse(visit, Refused::limit(&reached)).await,
+        }
+    }
+
+    /// A place for one more connection, counted for the address that it comes from if that is known.
+    fn take_place(&self, address: Option<ClientAddress>) -> Result<Accepted, Reached> {
+        let mut accepted = self.connections.admit().ok_or(EVERYBODY)?;
+        address.map_or(Ok(()), |address| accepted.comes_from(address)).map(|()| accepted)
+    }
+
+    /// Refuses a connection of which nothing was read.
+    async fn turn_away(&self, wire: &mut Wire, reached: &Reached) {
+        self.metrics.refused(Why::Limit);
+        tracing::debug!(action = "http.refused", address = %wire.address, reason = reached.limit);
+        // A TLS handshake only to say no would cost more than the connection.
+        if self.door.certificates.is_none() {
+            refuse(wire, &error_response(503, reached.limit, Some(reached.retry_after_s))).await;
+        }
+    }
+
+    /// What comes before the first request. None: that did not go well, and the client was told if it can be.
+    async fn open_door(&self, wire: Wire, deadline: Instant) -> Option<Incoming> {
+        let (address, mut shutdown) = (wire.address, self.workers.stopping());
         let opened = tokio::select! {
             opened = tokio::time::timeout_at(deadline, self.door.open(wire)) => opened.unwrap_or(Err(DoorError::TooLate)),
             () = stopped(&mut shutdown) => Err(DoorError::Stopping),
         };
-        let mut stream = match opened {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::debug!(action = "http.refused", %address, %error);
-                if let DoorError::PlainHttp(mut wire) = error {
-                    refuse(&mut wire, &speak_tls()).await;
-                }
-                return;
-            }
+        let error = match opened {
+            Ok(stream) => return Some(stream),
+            Err(error) => error,
         };
+        tracing::debug!(action = "http.refused", %address, %error);
+        if let DoorError::PlainHttp(mut wire) = error {
+            refuse(&mut wire, &speak_tls()).await;
+        }
+        None
+    }
+
+    /// The head of the first request, and all that was read with it. None: there is none, and the client was told why.
+    async fn first_request(&self, stream: &mut Incoming, deadline: Instant) -> Option<(RequestHead, Vec<u8>)> {
+        let mut shutdown = self.workers.stopping();
         let head = tokio::select! {
-            head = tokio::time::timeout_at(deadline, read_head(&mut stream)) => head,
+            head = tokio::time::timeout_at(deadline, read_head(stream)) => head,
             () = stopped(&mut shutdown) => {
-                return refuse(&mut stream, &error_response(503, SHUTTING_DOWN, Some(5))).await;
+                refuse(stream, &error_response(503, SHUTTING_DOWN, Some(5))).await;
+                return None;
             }
         };
         match head {
-            Ok(Ok(Some((head, bytes)))) => {
-                stream.address = client_address(stream.address, &head, &self.config.proxy);
-                let counted = if known { Ok(()) } else { accepted.comes_from(stream.address) };
-                let visit = Visit { stream, head, bytes, accepted, deadline, id: request_id() };
-                match counted {
-                    Ok(()) => self.answer(visit).await,
-                    Err(reached) => self.refuse(visit, Refused::limit(&reached)).await,
-                }
-            }
+            Ok(Ok(Some(request))) => return Some(request),
             Ok(Ok(None)) => {
                 tracing::debug!(action = "http.abandoned", "connection ended before its request was complete");
             }
             Ok(Err(error)) => {
                 self.metrics.refused(Why::Malformed);
                 tracing::debug!(action = "http.refused", address = %stream.address, %error);
-                refuse(&mut stream, &error.response()).await;
+                refuse(stream, &error.response()).await;
             }
-            Err(_) => refuse(&mut stream, &error_response(408, "the request did not arrive in time", None)).await,
+            Err(_) => refuse(stream, &error_response(408, "the request did not arrive in time", None)).await,
         }
+        None
     }
 
     async fn answer(self: Arc<Self>, mut visit: Visit) {
         if !visit.head.is_upgrade() {
             if self.config.admin.public && admin::is_admin_path(visit.head.path()) {
-                let Visit { stream, bytes, accepted: _accepted, .. } = visit;
-                let (read, write) = tokio::io::split(stream);
-                let mut shutdown = self.workers.stopping();
-                let served = admin::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write));
-                tokio::select! {
-                    () = served => {}
-                    // What was asked is carried out all the same.
-                    () = stopped(&mut shutdown) => {}
-                }
-                return;
+                return self.hand_to_admin(visit).await;
             }
             let response = respond(&visit.head, self.clock, &self.config.origins.allowed, || self.health());
             let response = self.signed(&visit, &response);
@@ -192,6 +199,18 @@ impl Entrance {
                 Err(refused) => self.refuse(visit, refused).await,
             },
             Err(refused) => self.refuse(visit, refused).await,
+        }
+    }
+
+    /// Lets the admin API have the connection, with what was read of it.
+    async fn hand_to_admin(self: Arc<Self>, visit: Visit) {
+        let Visit { stream, bytes, accepted: _accepted, .. } = visit;
+        let (read, write) = tokio::io::split(stream);
+        let mut shutdown = self.workers.stopping();
+        tokio::select! {
+            () = admin::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write)) => {}
+            // What was asked is carried out all the same.
+            () = stopped(&mut shutdown) => {}
         }
     }
 

@@ -87,7 +87,7 @@ impl Authenticator {
             tokio::spawn(renewing).abort_handle()
         });
         let lifetime = Duration::from_millis(auth.session_ms);
-        let names = auth.rules().claims;
+        let names = auth.claims.clone();
         let sessions = auth.session_url.clone().map(|url| Sessions::new(url, lifetime, names, fetcher.clone()));
         let webhook = |url: Url| Webhook::new(url, auth.webhook_secret.as_str(), fetcher.clone());
         Ok(Self {

@@ -20,7 +20,7 @@ use crate::address::{ForwardHeader, Trusted};
 use crate::fetch::Url;
 use crate::logging::{LogFormat, LogLevel};
 use crate::routes::Mounts;
-use identity::{Algorithm, Permission, RoomPattern};
+use identity::{Algorithm, ClaimNames, Permission, RoomPattern};
 
 /// When a change counts as saved, and when others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ pub struct AuthConfig {
     /// A cookie that holds a token; empty: none.
     pub cookie: String,
     /// Names of the claims.
-    pub claims: ClaimsConfig,
+    pub claims: ClaimNames,
     /// API keys are a way in, also where there is no other.
     pub api_keys: bool,
     /// Where the application says whose session a cookie belongs to.
@@ -184,23 +184,6 @@ pub struct AuthConfig {
     pub rooms: Vec<(RoomPattern, Permission)>,
 }
 
-/// Names of the claims.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ClaimsConfig {
-    /// Whose token it is: the first that is there.
-    pub user: Vec<String>,
-    /// What to show to people.
-    pub name: String,
-    /// The organisation.
-    pub firm: String,
-    /// The role.
-    pub role: String,
-    /// The address.
-    pub email: String,
-    /// The list of rooms.
-    pub rooms: String,
-}
-
 impl AuthConfig {
     /// Nobody enters without a credential.
     pub fn is_on(&self) -> bool {
@@ -214,12 +197,11 @@ impl AuthConfig {
     /// What tokens must keep to.
     pub fn rules(&self) -> identity::Rules {
         let listed = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
-        let ClaimsConfig { user, name, firm, role, email, rooms } = self.claims.clone();
         identity::Rules {
             leeway_s: self.leeway_s,
             audience: listed(&self.audience),
             issuer: listed(&self.issuer),
-            claims: identity::ClaimNames { user, name, firm, role, email, rooms },
+            claims: self.claims.clone(),
         }
     }
 }
@@ -404,7 +386,7 @@ impl Config {
                 audience: Vec::new(),
                 leeway_s: 0,
                 cookie: String::new(),
-                claims: ClaimsConfig::default(),
+                claims: ClaimNames::default(),
                 api_keys: false,
                 session_url: None,
                 session_ms: 0,

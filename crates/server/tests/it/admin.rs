@@ -36,11 +36,14 @@ pub(crate) fn make_key(config: &Config, scopes: &str) -> String {
 
 impl Administered {
     async fn start(name: &str) -> Self {
+        Self::on(name, memory()).await
+    }
+
+    async fn on(name: &str, store: Arc<dyn Store>) -> Self {
         let mut config = with_secret(config());
         config.data = folder(name);
         config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let key = make_key(&config, "admin");
-        let store = memory();
         let server = Running::start(config.clone(), store.clone()).await;
         let admin = server.admin.expect("it listens for administrators");
         Self { server, admin, key, store, config }
@@ -326,17 +329,12 @@ async fn locks_and_deletions_hold_without_authentication_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_asked_is_carried_out_also_when_nobody_waits_for_it() {
-    let mut config = with_secret(config());
-    config.data = folder("admin-impatient");
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let key = make_key(&config, "admin");
     let disk = FaultyDisk::new();
-    let server = Running::start(config, store_on(&disk)).await;
-    let admin = server.admin.expect("it listens");
-    let mut ann = Provider::enter(server.address, &target("ann", "r"), 1).await;
+    let world = Administered::on("admin-impatient", store_on(&disk)).await;
+    let mut ann = world.enter("ann", "r", 1).await;
     let held = HeldSyncs::of(&disk);
-    let mut stream = tokio::net::TcpStream::connect(admin).await.expect("it listens");
-    let body = "{\"user\":\"ann\"}";
+    let mut stream = tokio::net::TcpStream::connect(world.admin).await.expect("it listens");
+    let (key, body) = (&world.key, "{\"user\":\"ann\"}");
     let length = body.len();
     let head = format!(
         "POST /api/admin/revoke HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\r\n"
@@ -347,26 +345,19 @@ async fn what_was_asked_is_carried_out_also_when_nobody_waits_for_it() {
     ann.heard_by_now().await;
     drop(held);
     assert_eq!(ann.until_closed().await.1, 4403);
-    server.stop(ann).await;
+    world.server.stop(ann).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_that_the_disk_refuses_is_not_taken() {
-    let mut config = with_secret(config());
-    config.data = folder("admin-disk");
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let key = make_key(&config, "admin");
     let disk = FaultyDisk::new();
-    let server = Running::start(config, store_on(&disk)).await;
-    let (admin, bearer) = (server.admin.expect("it listens"), format!("Authorization: Bearer {key}\r\n"));
+    let world = Administered::on("admin-disk", store_on(&disk)).await;
     disk.fail_writes("log/", std::io::ErrorKind::StorageFull);
-    let (status, answer) = ask(admin, "POST", "/api/admin/rooms/r/lock", &bearer, "").await;
+    let (status, answer) = world.ask("POST", "/api/admin/rooms/r/lock", json!({})).await;
     assert_eq!(status, 503, "{answer}");
-    let (_, state) = ask(admin, "GET", "/api/admin/rooms/r", &bearer, "").await;
-    assert_eq!(state["locked"], false);
+    assert_eq!(world.ask("GET", "/api/admin/rooms/r", json!({})).await.1["locked"], false);
     disk.heal();
-    assert_eq!(ask(admin, "POST", "/api/admin/rooms/r/lock", &bearer, "").await.0, 200);
-    let (_, state) = ask(admin, "GET", "/api/admin/rooms/r", &bearer, "").await;
-    assert_eq!(state["locked"], true);
-    server.stop(()).await;
+    assert_eq!(world.ask("POST", "/api/admin/rooms/r/lock", json!({})).await.0, 200);
+    assert_eq!(world.ask("GET", "/api/admin/rooms/r", json!({})).await.1["locked"], true);
+    world.server.stop(()).await;
 }

@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { get } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,7 +27,9 @@ export class Server {
     this.canRestart = true
   }
 
-  get url () { return `ws://127.0.0.1:${this.port}` }
+  /** With a certificate of its own it speaks TLS, and is `localhost`. */
+  get certificate () { return this.env.CONCORD_TLS_CERTIFICATE }
+  get url () { return this.certificate === undefined ? `ws://127.0.0.1:${this.port}` : `wss://localhost:${this.port}` }
   get pid () { return this.child.pid }
 
   async start () {
@@ -51,15 +54,28 @@ export class Server {
     this.ended.then(result => { ended = result })
     await until(`the server at port ${this.port} to be healthy`, async () => {
       if (ended !== null) return true
-      const response = await fetch(`http://127.0.0.1:${this.port}/health`)
-      await response.arrayBuffer()
-      return response.status === 200
+      return await this.isHealthy()
     }, { ms: 30_000 })
     if (ended !== null) throw new Error(`the server ended at its start (${ended.error?.message ?? `code ${ended.code}, signal ${ended.signal}`}):\n${this.log.slice(-5).join('\n')}`)
     return this
   }
 
   /** @returns {Promise<{connections: number, rooms: number}>} */
+  async isHealthy () {
+    if (this.certificate === undefined) {
+      const response = await fetch(`http://127.0.0.1:${this.port}/health`)
+      await response.arrayBuffer()
+      return response.status === 200
+    }
+    return await new Promise((resolve, reject) => {
+      const request = get(`https://localhost:${this.port}/health`, { ca: readFileSync(this.certificate) }, response => {
+        response.resume()
+        resolve(response.statusCode === 200)
+      })
+      request.once('error', reject)
+    })
+  }
+
   async health () {
     const response = await fetch(`http://127.0.0.1:${this.port}/health`)
     return (await response.json()).websocket

@@ -63,7 +63,7 @@ impl KeyFile {
     pub fn open(folder: &Path) -> Result<Self, KeyFileError> {
         let file = Self {
             folder: folder.to_owned(),
-            table: RwLock::new(Arc::new(KeyTable::new(Pepper::generate()?))),
+            table: RwLock::new(Arc::new(no_keys())),
             seen: Mutex::new(None),
             used: Mutex::default(),
         };
@@ -105,7 +105,7 @@ impl KeyFile {
         if *seen == stamp {
             return Ok(false);
         }
-        let table = read_table(&path)?;
+        let table = read_table(&path)?.unwrap_or_else(no_keys);
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         *seen = stamp;
         Ok(true)
@@ -119,7 +119,10 @@ impl KeyFile {
         let lock_path = folder.join(LOCK);
         let lock = private(&lock_path).map_err(failed("open", &lock_path))?;
         lock.lock().map_err(failed("lock", &lock_path))?;
-        let mut table = read_table(&path)?;
+        let mut table = match read_table(&path)? {
+            Some(table) => table,
+            None => KeyTable::new(Pepper::generate()?),
+        };
         let done = change(&mut table)?;
         write_whole(&path, table.to_json().as_bytes())?;
         drop(lock);
@@ -175,14 +178,21 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
 }
 
-fn read_table(path: &Path) -> Result<KeyTable, KeyFileError> {
+/// Where there is no file. Its hashes are of no key, so they need no secret: the first random number of a process takes 30 ms.
+fn no_keys() -> KeyTable {
+    KeyTable::new(Pepper::new([0; 32]))
+}
+
+/// None: there is no file.
+fn read_table(path: &Path) -> Result<Option<KeyTable>, KeyFileError> {
     let mut text = String::new();
     match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(KeyTable::new(Pepper::generate()?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path)(error)),
         Ok(_) => {}
     }
     KeyTable::from_json(&text)
+        .map(Some)
         .map_err(|error| KeyFileError::Broken { path: path.to_owned(), reason: error.to_string() })
 }
 

@@ -3,20 +3,19 @@
 //! Called by the worker: inputs as they come, then once a turn `changes` (for one write), `written`, `perform`, and a flush pass over the members.
 //! All rules are in the `room` crate. Waits for nothing; owns no socket.
 
+use crate::loading::Loaded;
 use crate::ring::Ring;
 use crate::slots::{RoomId, slot_of};
 use crate::socket::Socket;
 use crate::websocket::{Deflater, Opcode, append_compressed_frame, begin_frame, encode_compressed_frame};
-use crate::workers::Shared;
 use bytes::Bytes;
 use dialect::Dialect;
-use document::{MessageLimits, RoomLimits};
-use room::{Effect, Effects, Event, Input, MemberId, Room, Stored};
+use room::{Effect, Effects, Event, Input, MemberId, Room};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use store::{Opened, RoomKey};
+use store::RoomKey;
 
 /// A busy room is compacted when its log is so many times as large as its snapshot, and as what is not worth compacting. That is put off longer where the
 /// changes are small: compaction reads each of them again (0.3 us), which is a third of what accepting it costs. Large ones are memory.
@@ -52,20 +51,6 @@ pub(crate) enum Stage {
 /// The room of this name, if it is still the same life of it.
 pub(crate) fn find(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Host> {
     rooms.get_mut(id.slot as usize).filter(|host| host.id == id)
-}
-
-/// A room that was read from the store.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    opened: Opened,
-    room: Room,
-}
-
-impl Loaded {
-    /// Nobody has written anything into it.
-    pub(crate) fn is_new(&self) -> bool {
-        self.opened.head == 0
-    }
 }
 
 /// A room in memory.
@@ -145,44 +130,6 @@ struct Pass {
 pub(crate) enum Passed {
     All,
     Part,
-}
-
-/// Reads a room from the store; waits for the disk.
-pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<Box<Loaded>, String> {
-    if has_failed {
-        shared.store.try_writing().map_err(|error| error.to_string())?;
-    }
-    let opened = shared.store.open(key, fastrand::u64(..)).map_err(|error| error.to_string())?;
-    let stored = Stored {
-        snapshot: opened.snapshot.clone(),
-        changes: crate::changes::of_opened(&opened),
-        head: opened.head,
-        durable: opened.durable.offset(),
-        keep_deleted: shared.config.keeps_deleted(key),
-    };
-    let room = Room::load(&stored, shared.room_limits.clone()).map_err(|error| error.to_string())?;
-    report_damage(key, &opened);
-    Ok(Box::new(Loaded { opened, room }))
-}
-
-fn report_damage(key: &str, opened: &Opened) {
-    for damage in &opened.damage {
-        let (place, reason) = (&damage.place, &damage.reason);
-        tracing::error!(action = "store.damage", room = %crate::logging::Printable(key), offset = damage.offset, place, reason, "record set aside");
-    }
-}
-
-pub(crate) fn room_limits(limits: &crate::config::Limits) -> room::Limits {
-    let defaults = room::Limits::default();
-    room::Limits {
-        message: MessageLimits { update_bytes_max: limits.update_bytes_max as usize, ..defaults.message },
-        document: RoomLimits {
-            room_bytes_max: limits.room_bytes_max as usize,
-            parked_bytes_max: limits.parked_bytes_max as usize,
-            ..defaults.document
-        },
-        ..defaults
-    }
 }
 
 impl Open {

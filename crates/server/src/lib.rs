@@ -15,6 +15,7 @@ pub mod fetch;
 mod host;
 mod http;
 mod liveness;
+mod loading;
 pub mod logging;
 mod memory;
 mod metrics;

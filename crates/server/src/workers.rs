@@ -51,7 +51,7 @@ impl Shared {
     ) -> Self {
         Self {
             memory: Memory::new(config.limits.memory_bytes_max),
-            room_limits: Arc::new(crate::host::room_limits(&config.limits)),
+            room_limits: Arc::new(crate::loading::room_limits(&config.limits)),
             store,
             config,
             clock,

@@ -7,7 +7,7 @@ use super::terms::Command;
 use crate::address::ClientAddress;
 use crate::auth::{Admission, Refusal};
 use crate::connections::Accepted;
-use crate::host::Loaded;
+use crate::loading::Loaded;
 use crate::slots::RoomId;
 use crate::transport::Stream;
 use dialect::Dialect;

@@ -6,8 +6,9 @@ use super::inbox::{Arrival, Bell, Message};
 use super::terms::{Terms, access_of};
 use super::{Timer, Worker, feed, hand_over, open_room};
 use crate::allowance::Allowance;
-use crate::host::{self, Host, Loaded, Open, find};
+use crate::host::{self, Host, Open, find};
 use crate::liveness::Liveness;
+use crate::loading::{self, Loaded};
 use crate::logging::Printable;
 use crate::outbox::Outbox;
 use crate::request::error_response;
@@ -116,7 +117,7 @@ impl Worker {
         let has_failed = self.pauses.has_failed(&key);
         self.shared.runtime.spawn_blocking(move || {
             let loaded =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host::load(&shared, &key, has_failed)));
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loading::load(&shared, &key, has_failed)));
             inbox.send(Message::Loaded(id, loaded.unwrap_or_else(|_| Err("internal error".to_owned()))));
         });
         id

@@ -1,8 +1,8 @@
 //! What floods do to people who work: a writer and a reader in one room, and how long updates take between them, before and while others attack.
 //!
 //! `cargo run --release -p bench --bin floods -- target/release/concord [FLOOD,...]` starts that server anew for each flood, on loopback, with an empty
-//! folder, and ends it by its own process id. Server on core 0; pair and attackers share core 1, the attackers with the lowest priority, so that the
-//! pair waits for the server and not for them. An attacker is this program again (`attack NAME ADDRESS`). Linux only: it reads /proc.
+//! folder, and ends it by its own process id. Server on core 0; pair and attackers share core 1, the attackers with the lowest priority, which does not
+//! cover what the kernel does for them: with `pair-beside-server` the pair is on core 0, and waits for the server alone. An attacker is this program again (`attack NAME ADDRESS`). Linux only: it reads /proc.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -66,15 +66,17 @@ fn main() -> Result<(), Failure> {
             }
             Ok(())
         }
-        [concord] => measure_all(concord, None),
-        [concord, names] => measure_all(concord, Some(names)),
-        _ => Err("usage: floods PATH-OF-CONCORD [FLOOD,...]".into()),
+        [concord] => measure_all(concord, None, 1),
+        [concord, names] => measure_all(concord, Some(names), 1),
+        [concord, names, "pair-beside-server"] => measure_all(concord, Some(names), 0),
+        _ => Err("usage: floods PATH-OF-CONCORD [FLOOD,... [pair-beside-server]]".into()),
     }
 }
 
-fn measure_all(concord: &str, names: Option<&str>) -> Result<(), Failure> {
-    let pinned =
-        pin_to(1) && Command::new("taskset").args(["-c", "0", "true"]).status().is_ok_and(|status| status.success());
+/// `pair_core`: 1, where the attackers are, or 0, where the server is.
+fn measure_all(concord: &str, names: Option<&str>, pair_core: u32) -> Result<(), Failure> {
+    let pinned = pin_to(pair_core)
+        && Command::new("taskset").args(["-c", "0,1", "true"]).status().is_ok_and(|status| status.success());
     if !pinned {
         eprintln!("taskset -c 0 and -c 1 do not work here: server, pair and attackers share what there is");
     }
@@ -121,7 +123,11 @@ fn measure(concord: &str, pinned: bool, flood: &Flood) -> Result<Run, Failure> {
     let (flooded, flooded_cpu_s) = (Instant::now(), server.cpu_s());
     let itself = std::env::current_exe()?;
     let mut attacker = Command::new("nice");
-    attacker.args(["-n", "19"]).arg(itself).args(["attack", flood.name, &server.address.to_string()]);
+    attacker.args(["-n", "19"]);
+    if pinned {
+        attacker.args(["taskset", "-c", "1"]);
+    }
+    attacker.arg(itself).args(["attack", flood.name, &server.address.to_string()]);
     let attacker = attacker.stdout(Stdio::piped()).spawn()?;
     let mut peak_bytes = before_bytes;
     while flooded.elapsed() < FLOOD {

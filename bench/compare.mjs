@@ -6,11 +6,10 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { machine, openFilesMax, pinning } from './compare/machine.mjs'
+import { freePort, machine, openFilesMax, pinning } from './compare/machine.mjs'
 import { short, write } from './compare/report.mjs'
 import { durabilities, servers } from './compare/servers.mjs'
 import { growth, modes, wordsOf, workloads } from './compare/workloads.mjs'
@@ -196,17 +195,6 @@ function endCell () {
   } catch {
     // Everything has ended already.
   }
-}
-
-function freePort () {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address()
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 function progressText (row, { results, error }) {

@@ -3,13 +3,15 @@
 // Each server has a fresh data folder, runs on the first core, and is ended by its own process id. Handshakes come one after the other from eight
 // sockets at a time, to ten rooms that are in memory; the connection is reset after the first message. CPU is that of all its threads, from /proc.
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { freePort, pinning } from './compare/machine.mjs'
+import { median } from './compare/report.mjs'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,7 +25,7 @@ const [binary, count, runs] = [resolve(positionals[0]), Number(values.count), Nu
 const atOnce = 8
 const secret = 'a secret for measuring, of 32 bytes or more'
 const folder = mkdtempSync(join(tmpdir(), 'concord-handshakes-'))
-const hasTaskset = spawnSync('taskset', ['--version']).status === 0
+const pin = pinning()
 
 const part = value => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 const claims = () => ({ userId: 'u1', name: 'Ann', rooms: [{ name: 'room*', permission: 'write' }], iat: seconds(), exp: seconds() + 3600 })
@@ -60,7 +62,7 @@ async function measure (kind) {
   const token = kind.token?.(data)
   const port = await freePort()
   const command = [binary, '--listen', `127.0.0.1:${port}`, '--data', data, '--log-level', 'warn']
-  if (hasTaskset) command.unshift('taskset', '-c', '0')
+  if (pin !== null) command.unshift(...pin(0))
   const server = spawn(command[0], command.slice(1), { stdio: 'ignore', env: { ...process.env, ...kind.environment } })
   try {
     await answers(port)
@@ -110,17 +112,6 @@ async function answers (port) {
   }
 }
 
-function freePort () {
-  return new Promise(resolve => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address()
-      probe.close(() => resolve(port))
-    })
-  })
-}
-
-const median = numbers => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
-
 const results = new Map(kinds.map(kind => [kind.name, []]))
 try {
   for (let run = 0; run < runs; run++) for (const kind of kinds) results.get(kind.name).push(await measure(kind))
@@ -128,7 +119,7 @@ try {
   rmSync(folder, { recursive: true, force: true })
 }
 const without = median(results.get('none').map(result => result.us))
-console.log(`medians of ${runs} runs of ${count} handshakes${hasTaskset ? ', the server on one core' : ''}`)
+console.log(`medians of ${runs} runs of ${count} handshakes${pin === null ? '' : ', the server on one core'}`)
 console.log('| credential | CPU us a handshake | more than without | handshakes a second |')
 console.log('|---|---|---|---|')
 for (const [name, runs] of results) {

@@ -1,6 +1,7 @@
-// The machine: what it is, and how load and server get a core each. Read by compare.mjs.
+// The machine: what it is, how load and server get a core each, and a port that is free. Read by compare.mjs and handshakes.mjs.
 
 import { execFileSync, spawnSync } from 'node:child_process'
+import { createServer } from 'node:net'
 import { cpus, release, totalmem } from 'node:os'
 
 /** Words before a command line that keep it on this core; none if two cores cannot be had. */
@@ -24,4 +25,15 @@ export function machine () {
     kernel: `Linux ${release()}`,
     openFilesMax: openFilesMax()
   }
+}
+
+export function freePort () {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address()
+      server.close(() => resolve(port))
+    })
+  })
 }

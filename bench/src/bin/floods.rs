@@ -4,6 +4,7 @@
 //! folder, and ends it by its own process id. Server on core 0; pair and attackers share core 1, the attackers with the lowest priority, which does not
 //! cover what the kernel does for them: with `pair-beside-server` the pair is on core 0, and waits for the server alone. An attacker is this program again (`attack NAME ADDRESS`). Linux only: it reads /proc.
 
+use load::Process;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -224,23 +225,13 @@ impl Server {
         Ok(server)
     }
 
-    fn read(&self, file: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
-    }
-
     fn resident_bytes(&self) -> u64 {
-        let status = self.read("status");
-        let kib =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().trim_end_matches(" kB").parse().ok());
-        kib.unwrap_or(0_u64) << 10
+        Process(self.child.id()).rss_bytes().unwrap_or(0)
     }
 
     /// Of all its threads so far, kernel included.
     fn cpu_s(&self) -> f64 {
-        let stat = self.read("stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-        let ticks: f64 = fields.iter().skip(11).take(2).flat_map(|field| field.parse::<f64>()).sum();
-        ticks / 100.0
+        Process(self.child.id()).cpu_s().unwrap_or(0.0)
     }
 }
 

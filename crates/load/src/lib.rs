@@ -26,6 +26,7 @@ mod trace;
 mod websocket;
 
 pub use cli::{command, execute, main};
+pub use process::Process;
 
 /// What went wrong, for people.
 #[derive(Debug)]

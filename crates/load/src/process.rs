@@ -1,8 +1,8 @@
 //! What a process has used, from outside: CPU time and memory by process id. Called around measurements. Linux only: it reads /proc.
 
-/// A process of this machine.
+/// A process of this machine, by its id.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process(pub(crate) u32);
+pub struct Process(pub u32);
 
 /// Clock ticks a second in /proc; 100 on every Linux.
 const TICKS_PER_S: f64 = 100.0;
@@ -14,7 +14,7 @@ impl Process {
     }
 
     /// CPU seconds of all its threads so far, kernel included.
-    pub(crate) fn cpu_s(self) -> Option<f64> {
+    pub fn cpu_s(self) -> Option<f64> {
         // Ticks count threads that have ended, and nanoseconds are exact: both are at most the truth.
         Some(self.ticks_s()?.max(self.threads_s().unwrap_or_default()))
     }
@@ -38,7 +38,7 @@ impl Process {
     }
 
     /// Resident memory in bytes.
-    pub(crate) fn rss_bytes(self) -> Option<u64> {
+    pub fn rss_bytes(self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)

@@ -28,6 +28,7 @@ pub mod routes;
 mod serve;
 mod slots;
 mod socket;
+mod stamp;
 mod transport;
 mod upgrade;
 pub mod websocket;

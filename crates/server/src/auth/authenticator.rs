@@ -74,9 +74,8 @@ impl Authenticator {
         let auth = &config.auth;
         let fetcher = Arc::new(Fetcher::new(Duration::from_millis(auth.time_out_ms)));
         let published = auth.jwks_url.clone().map(|url| (url, fetcher.clone()));
-        let renewal_wanted = published.is_some();
         let keys = Arc::new(TrustedKeys::new(Self::configured_keys(auth)?, published));
-        let renewal = renewal_wanted.then(|| {
+        let renewal = auth.jwks_url.is_some().then(|| {
             let (keys, every) = (keys.clone(), Duration::from_millis(auth.jwks_refresh_ms));
             let renewing = async move {
                 loop {
@@ -130,14 +129,17 @@ impl Authenticator {
         Ok(keys)
     }
 
-    async fn visit(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
+    /// Waits for an answer, and notes in which generation it was asked for.
+    async fn noted(&self, answer: impl Future<Output = Result<Admission, Refusal>>) -> Result<Admission, Refusal> {
         let generation = self.generation();
-        let mut admission = self.identified(head, room).await?;
-        note_generation(&mut admission, generation);
+        let mut admission = answer.await?;
+        if let Some(standing) = &mut admission.standing {
+            standing.generation = generation;
+        }
         Ok(admission)
     }
 
-    async fn identified(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
+    async fn visit(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
         let shown = Shown::of(head, self.token_cookie.as_deref(), self.sessions.is_some());
         let identity = match &shown {
             Shown::Token(text) => self.identify(text, room).await?,
@@ -254,13 +256,6 @@ impl Authenticator {
         first.map_or(Permission::None, |(_, permission)| *permission)
     }
 
-    async fn confirmed(&self, standing: &Standing, room: &str) -> Result<Admission, Refusal> {
-        let generation = self.generation();
-        let mut admission = self.ask_again(standing, room).await?;
-        note_generation(&mut admission, generation);
-        Ok(admission)
-    }
-
     async fn ask_again(&self, standing: &Standing, room: &str) -> Result<Admission, Refusal> {
         match (&standing.session, &standing.identity.credential) {
             (Some(cookie), _) => {
@@ -280,12 +275,6 @@ impl Authenticator {
     }
 }
 
-fn note_generation(admission: &mut Admission, generation: u64) {
-    if let Some(standing) = &mut admission.standing {
-        standing.generation = generation;
-    }
-}
-
 /// Timers do not reach further.
 const YEARS_S: u64 = 10 * 365 * 86_400;
 
@@ -297,11 +286,11 @@ fn refuse(closing: Closing, reason: &str, room: &str) -> Refusal {
 
 impl Gate for Authenticator {
     fn admit<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.visit(head, room))
+        Box::pin(self.noted(self.visit(head, room)))
     }
 
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.confirmed(standing, room))
+        Box::pin(self.noted(self.ask_again(standing, room)))
     }
 
     fn generation(&self) -> u64 {

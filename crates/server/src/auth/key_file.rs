@@ -4,12 +4,13 @@
 //! The file is written whole under another name and renamed, under a lock, so that nobody ever reads half of it. Secrets are in it as hashes only; it
 //! is readable by its owner alone.
 
+use crate::stamp::Stamp;
 use identity::Identity;
 use identity::api_key::{KeyError, KeyRecord, KeyTable, KeyTableError, Pepper};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,9 +29,6 @@ pub struct KeyFile {
     /// Key id to seconds since the Unix epoch; `true`: not written down yet.
     used: Mutex<(BTreeMap<String, u64>, bool)>,
 }
-
-/// Tells one state of the file from another.
-type Stamp = (u64, i64, i64, u64);
 
 /// Why keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +98,7 @@ impl KeyFile {
     /// Reads the file if it has changed. True: it had.
     pub fn refresh(&self) -> Result<bool, KeyFileError> {
         let path = self.folder.join(KEYS);
-        let stamp = stamp(&path);
+        let stamp = Stamp::of(&path);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == stamp {
             return Ok(false);
@@ -171,11 +169,6 @@ pub(crate) fn described(record: &KeyRecord, used: &BTreeMap<String, u64>) -> ser
 /// Seconds since the Unix epoch, by the wall clock, which is what credentials are made with.
 pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
 }
 
 /// Where there is no file. Its hashes are of no key, so they need no secret: the first random number of a process takes 30 ms.

@@ -4,13 +4,12 @@
 //! The error texts quote nothing of the files: a key whose line ends were lost would be in them.
 
 use crate::config::TlsConfig;
+use crate::stamp::Stamp;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,9 +74,6 @@ struct Files {
     certificate: PathBuf,
     key: PathBuf,
 }
-
-/// Changes when a file does.
-type Stamp = (u64, u64, i64, i64);
 
 impl Certificates {
     /// Reads the pair that the configuration names. `None`: it names none. Called within a runtime.
@@ -170,7 +166,7 @@ impl Files {
     }
 
     fn stamps(&self) -> [Option<Stamp>; 2] {
-        [&self.certificate, &self.key].map(|path| stamp(path))
+        [&self.certificate, &self.key].map(|path| Stamp::of(path))
     }
 }
 
@@ -195,11 +191,6 @@ fn words(error: &pem::Error) -> String {
 }
 
 /// Of the file itself, where the path is a link: what renews certificates often moves a link.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let of = |metadata: Metadata| (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec());
-    std::fs::metadata(path).ok().map(of)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

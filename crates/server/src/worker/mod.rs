@@ -366,7 +366,7 @@ impl Worker {
                 Err(renewal) => resume = Some(renewal),
             }
         }
-        if has_read && socket.accepted.account().is_some() {
+        if has_read {
             socket.allowance.settle(socket.accepted.account(), now);
         }
         feed(socket, open, inputs, private_bytes_max, now_ms);

@@ -1,18 +1,11 @@
 //! Every bound that clients can reach, reached.
 
 use crate::provider::{Provider, Said, Writer, update};
-use crate::world::{Running, config, memory};
-use server::config::{Config, Limits};
+use crate::world::{Running, config, limited, memory};
 use std::time::{Duration, Instant};
 use testkit::client::{Heard, PATIENCE, request};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-
-fn limited(limit: impl FnOnce(&mut Limits)) -> Config {
-    let mut config = config();
-    limit(&mut config.limits);
-    config
-}
 
 /// Sends a message beyond a bound, and expects to be told which, in a last message and in the reason of the close.
 async fn assert_beyond(provider: &mut Provider, message: &[u8], words: &str) {

@@ -4,7 +4,7 @@
 
 use crate::process::Concord;
 use crate::provider::{Provider, Said, step_1, update};
-use crate::world::{Known, Running, config, folder, memory};
+use crate::world::{Known, Running, config, folder, limited, memory};
 use server::address::Trusted;
 use server::config::{Config, Limits, SETTINGS};
 use std::collections::BTreeSet;
@@ -55,12 +55,6 @@ fn every_limit_has_a_test() {
         let has = source.is_some_and(|source| source.contains(&format!("]\nasync fn {test}() {{")));
         assert!(has, "{setting}: {file}.rs has no test {test}");
     }
-}
-
-fn limited(limit: impl FnOnce(&mut Limits)) -> Config {
-    let mut config = config();
-    limit(&mut config.limits);
-    config
 }
 
 /// The same, and loopback counts as any other address.

@@ -192,6 +192,18 @@ impl Provider {
         }
     }
 
+    /// Writes this text again and again until it has heard that the presence of a client has ended.
+    pub(crate) async fn write_until_gone(&mut self, text: &str, id: u64) {
+        let gone = Said::Awareness(vec![(id, 1, "null".to_owned())]);
+        let mut is_gone = false;
+        while !is_gone {
+            self.write(text).await;
+            while self.shown(self.writer.id) < self.writer.clock {
+                is_gone |= self.hear().await == gone;
+            }
+        }
+    }
+
     /// How much of a client's edits the server has shown it.
     pub(crate) fn shown(&self, id: u64) -> u64 {
         u64::from(self.document.state_vector().clock(id))

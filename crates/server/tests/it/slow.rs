@@ -82,15 +82,7 @@ async fn who_takes_no_byte_for_too_long_is_closed_and_leaves() {
     let mut slow = Provider::on(Client::connect_narrow(server.address, "/r").await, 1).await;
     slow.client.send(&awareness(1, 1, "{}")).await;
     let mut writer = Provider::enter(server.address, "/r", 2).await;
-    let text = "x".repeat(EDIT_BYTES);
-    let gone = Said::Awareness(vec![(1, 1, "null".to_owned())]);
-    let mut is_gone = false;
-    while !is_gone {
-        writer.write(&text).await;
-        while writer.shown(2) < writer.writer.clock {
-            is_gone |= writer.hear().await == gone;
-        }
-    }
+    writer.write_until_gone(&"x".repeat(EDIT_BYTES), 1).await;
     let (_, code, reason) = slow.until_closed().await;
     assert_eq!((code, reason.as_str()), (1013, "slow consumer"));
     assert!(slow.shown(2) < writer.writer.clock);

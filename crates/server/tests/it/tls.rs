@@ -299,14 +299,7 @@ async fn who_takes_no_byte_for_too_long_is_closed_over_tls_too() {
     let mut slow = enter_narrow(&server, &identity, 1).await;
     slow.client.send(&crate::provider::awareness(1, 1, "{}")).await;
     let mut writer = enter(&server, &identity, 2).await;
-    let gone = Said::Awareness(vec![(1, 1, "null".to_owned())]);
-    let (text, mut is_gone) = ("x".repeat(40 << 10), false);
-    while !is_gone {
-        writer.write(&text).await;
-        while writer.shown(2) < writer.writer.clock {
-            is_gone |= writer.hear().await == gone;
-        }
-    }
+    writer.write_until_gone(&"x".repeat(40 << 10), 1).await;
     let (_, code, reason) = slow.until_closed().await;
     assert_eq!((code, reason.as_str()), (1013, "slow consumer"));
     writer.write_and_save("undisturbed").await;

@@ -4,7 +4,7 @@ use identity::Identity;
 use room::{Access, Closing};
 use server::Server;
 use server::auth::{Admission, Answer, Gate, Refusal, Standing};
-use server::config::Config;
+use server::config::{Config, Limits};
 use server::request::RequestHead;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +23,13 @@ pub(crate) fn config() -> Config {
     (config.ping_ms, config.keep_alive_ms, config.slow_consumer_ms) = (600_000, 600_000, 600_000);
     config.handshake_ms = 60_000;
     config.limits.questions_per_s = 1_000_000;
+    config
+}
+
+/// The same with a limit.
+pub(crate) fn limited(limit: impl FnOnce(&mut Limits)) -> Config {
+    let mut config = config();
+    limit(&mut config.limits);
     config
 }
 

@@ -27,6 +27,8 @@ struct Entry {
     clock: u32,
     /// It changed since the last telling.
     waits: bool,
+    /// Not only its clock did.
+    is_news: bool,
     state: Option<Box<[u8]>>,
     renewed_ms: u64,
     owner: Option<MemberId>,
@@ -81,6 +83,15 @@ impl From<ReadError> for MalformedAwareness {
     fn from(_: ReadError) -> Self {
         Self
     }
+}
+
+/// A state that has changed.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) id: u64,
+    pub(crate) state: Option<Bytes>,
+    /// Who need not be told; None for states that are gone.
+    pub(crate) owner: Option<MemberId>,
 }
 
 struct Said<'a> {
@@ -169,10 +180,10 @@ impl Awareness {
             self.own(speaker, said.id);
         }
         self.state_bytes = self.state_bytes - old_bytes + said.json.len();
-        let entry = self
-            .entries
-            .entry(said.id)
-            .or_insert_with(|| Box::new(Entry { clock: 0, waits: false, state: None, renewed_ms: 0, owner: None }));
+        let entry = self.entries.entry(said.id).or_insert_with(|| {
+            Box::new(Entry { clock: 0, waits: false, is_news: false, state: None, renewed_ms: 0, owner: None })
+        });
+        entry.is_news |= entry.state.as_deref() != Some(said.json);
         match &mut entry.state {
             // A cursor moves, and the state keeps its length.
             Some(state) if state.len() == said.json.len() => state.copy_from_slice(said.json),
@@ -180,6 +191,67 @@ impl Awareness {
         }
         (entry.clock, entry.renewed_ms, entry.owner) = (said.clock, now_ms, Some(speaker.member));
         mark(&mut self.changed, said.id, entry);
+    }
+
+    /// Whether an id is somebody's, or was until a moment ago.
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    /// The clock of an id; 0 when it is not known.
+    pub(crate) fn clock(&self, id: u64) -> u32 {
+        self.entries.get(&id).map_or(0, |entry| entry.clock)
+    }
+
+    /// When the state of an id that is present was renewed last.
+    pub(crate) fn renewed_ms(&self, id: u64) -> Option<u64> {
+        self.entries.get(&id).filter(|entry| entry.state.is_some()).map(|entry| entry.renewed_ms)
+    }
+
+    /// Sets or clears the state of an id that the room has given to the speaker.
+    pub(crate) fn set(
+        &mut self,
+        speaker: &Speaker<'_>,
+        id: u64,
+        clock: u32,
+        state: Option<&[u8]>,
+        now_ms: u64,
+        limits: &Limits,
+    ) {
+        let is_its = self.entries.get(&id).is_some_and(|known| known.owner == Some(speaker.member));
+        match state {
+            Some(json) => {
+                let said = Said { id, clock, json };
+                if self.is_news(speaker, &said) && json.len() <= limits.awareness_state_bytes_max {
+                    self.accept(speaker, &said, now_ms, limits);
+                }
+            }
+            None if is_its => self.remove(id, clock, now_ms),
+            None => {}
+        }
+    }
+
+    /// Renews a state that its owner need not renew itself.
+    pub(crate) fn renew(&mut self, owner: MemberId, id: u64, clock: u32, now_ms: u64) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.owner == Some(owner)) else { return };
+        (entry.clock, entry.renewed_ms) = (clock, now_ms);
+        mark(&mut self.changed, id, entry);
+    }
+
+    /// Each state that has changed since the last telling, with who has said so.
+    pub(crate) fn news(&mut self) -> Vec<News> {
+        let parted = self.parted.iter().map(|&(id, _)| News { id, state: None, owner: None });
+        let mut news: Vec<News> = parted.collect();
+        let mut changed = self.changed.clone();
+        changed.sort_unstable();
+        changed.dedup();
+        for id in changed {
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waits && entry.is_news) {
+                let state = entry.state.as_deref().map(Bytes::copy_from_slice);
+                news.push(News { id, state, owner: entry.owner });
+            }
+        }
+        news
     }
 
     /// Makes room for one more id by forgetting the longest removed; false when all are present, or too many are forgotten between two tellings.
@@ -243,7 +315,7 @@ impl Awareness {
         }
         for &id in &changed {
             if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waits) {
-                entry.waits = false;
+                (entry.waits, entry.is_news) = (false, false);
                 write_entry(&mut body, id, entry.clock, entry.state.as_deref());
                 count += 1;
             }
@@ -285,6 +357,7 @@ impl Awareness {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.state_bytes -= entry.state.take().map_or(0, |state| state.len());
         entry.clock = clock;
+        entry.is_news = true;
         mark(&mut self.changed, id, entry);
         let owner = entry.owner.take();
         self.removed.push_back((now_ms, id, clock));

@@ -1,7 +1,8 @@
 //! Who is in a room: its id, what it may do, in whose name it acts, where it stood when it last said so.
 
-use crate::message::Author;
+use crate::message::{Author, Manner, Person};
 use document::StateVector;
+use std::sync::Arc;
 
 /// Names a member for as long as it is in the room. Given by the server, never used twice in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,18 @@ pub(crate) struct Member {
     pub(crate) asked_at: Option<u64>,
     /// Times of its last malformed messages.
     pub(crate) malformed_ms: Vec<u64>,
+    pub(crate) manner: Manner,
+    pub(crate) guest: Option<Box<Guest>>,
+}
+
+/// What is known of a member that was introduced.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) person: Arc<Person>,
+    /// Its presence id.
+    pub(crate) id: u64,
+    /// The clock of its last state.
+    pub(crate) clock: u32,
 }
 
 /// Who is in a room, by ascending id: new ones come last. A list of boxes, since the nodes of a tree have places for eleven, and most rooms have two.
@@ -46,6 +59,7 @@ pub(crate) struct Member {
 pub(crate) struct Members {
     list: Vec<(MemberId, Box<Member>)>,
     peers: usize,
+    guests: usize,
 }
 
 impl Members {
@@ -60,13 +74,34 @@ impl Members {
         self.list.insert(place, (id, Box::new(member)));
     }
 
-    pub(crate) fn remove(&mut self, id: MemberId) {
-        let Ok(place) = self.place(id) else { return };
+    /// Returns as whom it was introduced.
+    pub(crate) fn remove(&mut self, id: MemberId) -> Option<Box<Guest>> {
+        let place = self.place(id).ok()?;
         let (_, member) = self.list.remove(place);
         self.peers -= usize::from(member.kind == Kind::Peer);
+        self.guests -= usize::from(member.guest.is_some());
         if self.list.len() * 4 <= self.list.capacity() {
             self.list.shrink_to(self.list.len() * 2);
         }
+        member.guest
+    }
+
+    /// Notes as whom a member was introduced.
+    pub(crate) fn introduce(&mut self, id: MemberId, guest: Guest) {
+        let Some(member) = self.get_mut(id) else { return };
+        if member.guest.replace(Box::new(guest)).is_none() {
+            self.guests += 1;
+        }
+    }
+
+    /// Those who were introduced, in the order of their coming. Costs nothing when there are none.
+    pub(crate) fn guests(&self) -> impl Iterator<Item = (MemberId, &Guest)> {
+        let looked_through = if self.guests > 0 { self.list.as_slice() } else { &[] };
+        looked_through.iter().filter_map(|(id, member)| Some((*id, member.guest.as_deref()?)))
+    }
+
+    pub(crate) fn has_guests(&self) -> bool {
+        self.guests > 0
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {

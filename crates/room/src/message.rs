@@ -30,6 +30,34 @@ pub enum Input {
     Leave(MemberId),
     /// A member's rights changed. Holds from the next input on.
     SetAccess(MemberId, Access),
+    /// A member is dealt with in another manner than the usual one.
+    Adopt(MemberId, Manner),
+    /// A member gives its name to those who want to know who is here, and is told of them: once, right after it has joined.
+    Introduce {
+        /// Who speaks.
+        member: MemberId,
+        /// As whom others shall see it.
+        person: Arc<Person>,
+        /// The presence id that it would like to have.
+        id: Option<u64>,
+        /// Random, for choosing one that is free.
+        chance: u64,
+    },
+    /// The whole presence of a member that was introduced: a JSON object, or nothing. The room keeps its clock, and renews it while the member is here.
+    Present(MemberId, Option<Bytes>),
+    /// Something for the other members that is not kept. Only who may write is heard.
+    Relay {
+        /// Who speaks.
+        member: MemberId,
+        /// Which members understand it.
+        topic: Topic,
+        /// What it says.
+        payload: Bytes,
+    },
+    /// Something for all members, by an administrator.
+    Announce(Topic, Bytes),
+    /// A member wants these bytes back when all that it has sent before is durable.
+    Mark(MemberId, Bytes),
     /// A member wants to know what the room has (the room's step 1).
     Ask(MemberId),
     /// A member says what it has, and wants the rest (its step 1). Whoever has nothing may get it in two pieces: `Event::Base`, then `Event::Missing`.
@@ -42,6 +70,8 @@ pub enum Input {
         member: MemberId,
         /// Whose it is, when a peer sends it.
         author: Option<Author>,
+        /// It answers the room's own question, and so may carry what nobody has meant to write.
+        is_answer: bool,
         /// The validated bytes.
         update: Update<Bytes>,
     },
@@ -91,7 +121,8 @@ impl Input {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Update { update, .. } => update.bytes().len(),
-            Self::Awareness(_, bytes) => bytes.len(),
+            Self::Awareness(_, bytes) | Self::Mark(_, bytes) | Self::Relay { payload: bytes, .. } => bytes.len(),
+            Self::Present(_, state) => state.as_ref().map_or(0, Bytes::len),
             Self::Sync(_, vector) | Self::SyncInOne(_, vector) => std::mem::size_of_val(vector.entries()),
             _ => 0,
         }
@@ -118,6 +149,28 @@ pub enum Event {
     Durable(u64),
     /// Awareness states: an awareness update.
     Awareness(Bytes),
+    /// The state of one presence id has changed: a JSON object, or nothing. Only in rooms where somebody was introduced; told beside `Awareness`.
+    Presence {
+        /// Whose.
+        id: u64,
+        /// Its state.
+        state: Option<Bytes>,
+    },
+    /// The answer to an introduction.
+    Welcome {
+        /// The presence id that the member has.
+        id: u64,
+        /// Everybody else who was introduced, in the order of their coming.
+        people: Arc<[Arc<Person>]>,
+    },
+    /// Somebody was introduced.
+    Arrived(Arc<Person>),
+    /// Somebody who was introduced is gone.
+    Departed(Arc<Person>),
+    /// What another member, or an administrator, has said.
+    Relayed(Topic, Bytes),
+    /// All that came before a `Mark` is durable.
+    Marked(Bytes),
     /// Something the member sent is not done.
     Denied(Denied),
 }
@@ -135,9 +188,12 @@ impl Event {
             | Self::Base(bytes)
             | Self::Missing(bytes)
             | Self::Update(bytes)
-            | Self::Awareness(bytes) => bytes.len(),
-            Self::Saved { update } => update.as_ref().map_or(0, Bytes::len),
-            Self::Durable(_) | Self::Denied(_) => 0,
+            | Self::Awareness(bytes)
+            | Self::Relayed(_, bytes)
+            | Self::Marked(bytes) => bytes.len(),
+            Self::Saved { update } | Self::Presence { state: update, .. } => update.as_ref().map_or(0, Bytes::len),
+            Self::Welcome { people, .. } => people.len() * size_of::<Person>(),
+            Self::Durable(_) | Self::Denied(_) | Self::Arrived(_) | Self::Departed(_) => 0,
         }
     }
 
@@ -145,6 +201,28 @@ impl Event {
     pub fn shows_content(&self) -> bool {
         matches!(self, Self::Base(_) | Self::Missing(_) | Self::Update(_) | Self::Saved { .. })
     }
+}
+
+/// Who somebody is to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The user.
+    pub id: Author,
+    /// What people call it.
+    pub name: Author,
+}
+
+/// What something that is relayed is about: members are told of what they understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic(pub &'static str);
+
+/// How a member is dealt with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Each change that it may not make is answered, not only the first.
+    pub each_denial: bool,
+    /// Malformed messages within a minute that end its connection; otherwise as the limits say.
+    pub malformed_per_minute_max: Option<usize>,
 }
 
 /// Why something a member sent is not done.
@@ -190,6 +268,14 @@ pub enum Closing {
     },
     /// The room was deleted, for good.
     Deleted,
+    /// Its request lacks something that its dialect needs, named by the parameter.
+    Incomplete(&'static str),
+    /// It sends too much, or too much that cannot be used, in words.
+    Abusive(&'static str),
+    /// It was not heard of for too long.
+    Inactive,
+    /// It has said itself that it leaves.
+    Left,
     /// Whether it may stay could not be found out.
     Unconfirmed,
     /// A bug: the room's task ended.

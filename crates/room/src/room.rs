@@ -5,8 +5,8 @@
 
 use crate::awareness::{Awareness, MalformedAwareness, Speaker};
 use crate::limits::Limits;
-use crate::member::{Access, Kind, Member, MemberId, Members};
-use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input};
+use crate::member::{Access, Guest, Kind, Member, MemberId, Members};
+use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Topic};
 use crate::snapshot::{Parts, SnapshotError};
 use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
@@ -25,6 +25,10 @@ const ANSWER_BYTES_MIN: usize = 512;
 const UNACKNOWLEDGED_FEW: usize = 8;
 /// Answers remembered between two changes: for who has nothing, for who has everything, for who was here a moment ago.
 const ANSWERS_MAX: usize = 4;
+/// Presence ids that the room chooses are below this, as those of Yjs are.
+const CHOSEN_ID_END: u64 = 1 << 31;
+/// Presence that the room renews is renewed so often: clients forget it after 30 s.
+const RENEW_MS: u64 = 15_000;
 /// Length of the window in which malformed messages are counted.
 const MINUTE_MS: u64 = 60_000;
 
@@ -135,16 +139,31 @@ impl Room {
                     told_read_only: false,
                     asked_at: None,
                     malformed_ms: Vec::new(),
+                    manner: Manner::default(),
+                    guest: None,
                 };
                 self.members.insert(member, joined);
                 effects.push(Effect::Place(member));
             }
-            Input::Leave(member) => self.leave(member, now_ms),
+            Input::Leave(member) => self.leave(member, now_ms, effects),
             Input::SetAccess(member, access) => self.set_access(member, access),
+            Input::Adopt(member, manner) => self.adopt(member, manner),
+            Input::Introduce { member, person, id, chance } => self.introduce(member, person, id, chance, effects),
+            Input::Present(member, state) => self.present(member, state.as_deref(), now_ms),
+            Input::Relay { member, topic, payload } => self.relay(member, topic, payload, effects),
+            Input::Announce(topic, payload) => {
+                effects.push(Effect::Publish { except: None, event: Event::Relayed(topic, payload) });
+            }
+            Input::Mark(member, bytes) => {
+                self.tell_when_durable(member, Event::Marked(bytes));
+                self.acknowledge(effects);
+            }
             Input::Ask(member) => self.tell_state_vector(member, effects),
             Input::Sync(member, known) => self.answer(member, &known, true, effects),
             Input::SyncInOne(member, known) => self.answer(member, &known, false, effects),
-            Input::Update { member, author, update } => self.update(member, author, &update, now_ms, effects),
+            Input::Update { member, author, is_answer, update } => {
+                self.update(member, author, is_answer, &update, now_ms, effects);
+            }
             Input::Awareness(member, bytes) => self.hear(member, &bytes, now_ms, effects),
             Input::QueryAwareness { member, always } => self.tell_awareness(member, always, effects),
             Input::Malformed(member) => self.count_malformed(member, now_ms, effects),
@@ -192,9 +211,65 @@ impl Room {
         self.awareness.waits()
     }
 
-    fn leave(&mut self, member: MemberId, now_ms: u64) {
-        self.members.remove(member);
+    fn leave(&mut self, member: MemberId, now_ms: u64, effects: &mut Effects) {
+        let guest = self.members.remove(member);
         self.awareness.leave(member, now_ms);
+        if let Some(guest) = guest.filter(|_| self.members.has_guests()) {
+            // What its presence was is gone before it is.
+            self.tell_presence(effects);
+            effects.push(Effect::Publish { except: None, event: Event::Departed(guest.person) });
+        }
+    }
+
+    fn adopt(&mut self, member: MemberId, manner: Manner) {
+        if let Some(member) = self.members.get_mut(member) {
+            member.manner = manner;
+        }
+    }
+
+    fn introduce(
+        &mut self,
+        member: MemberId,
+        person: Arc<Person>,
+        wanted: Option<u64>,
+        chance: u64,
+        effects: &mut Effects,
+    ) {
+        if self.members.get(member).is_none() {
+            return;
+        }
+        let is_free = |id: &u64| !self.awareness.knows(*id) && self.members.guests().all(|(_, guest)| guest.id != *id);
+        // Few of two thousand million are taken.
+        let ids = (0..).map(|step| chance.wrapping_add(step) % CHOSEN_ID_END).filter(|id| *id > 0);
+        let id = wanted.into_iter().chain(ids).find(is_free).unwrap_or_default();
+        let mut people: Vec<Arc<Person>> = Vec::new();
+        for (_, guest) in self.members.guests().filter(|(other, _)| *other != member) {
+            if people.iter().all(|known| known.id != guest.person.id) {
+                people.push(guest.person.clone());
+            }
+        }
+        self.members.introduce(member, Guest { person: person.clone(), id, clock: 0 });
+        effects.push(Effect::Send(member, Event::Welcome { id, people: people.into() }));
+        effects.push(Effect::Publish { except: Some(member), event: Event::Arrived(person) });
+    }
+
+    fn present(&mut self, id: MemberId, state: Option<&[u8]>, now_ms: u64) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let (author, trusts_all) = (member.author.clone(), member.trusts_all);
+        let Some(guest) = &mut member.guest else { return };
+        // Where nobody can be told apart somebody else may have spoken for it.
+        guest.clock = guest.clock.max(self.awareness.clock(guest.id)) + 1;
+        let speaker = Speaker { member: id, identity: &author, trusts_all, ids_max: usize::MAX };
+        self.awareness.set(&speaker, guest.id, guest.clock, state, now_ms, &self.limits);
+    }
+
+    fn relay(&mut self, id: MemberId, topic: Topic, payload: Bytes, effects: &mut Effects) {
+        match self.members.get(id).map(|member| member.access) {
+            Some(Access::Write) => {
+                effects.push(Effect::Publish { except: Some(id), event: Event::Relayed(topic, payload) });
+            }
+            Some(Access::Read) | None => {}
+        }
     }
 
     fn set_access(&mut self, member: MemberId, access: Access) {
@@ -250,6 +325,7 @@ impl Room {
         &mut self,
         id: MemberId,
         author: Option<Author>,
+        is_answer: bool,
         update: &Update<Bytes>,
         now_ms: u64,
         effects: &mut Effects,
@@ -257,9 +333,13 @@ impl Room {
         let Some(member) = self.members.get_mut(id) else { return };
         if member.access == Access::Read {
             // A pure reader's step 2 may carry deletes that follow from integration; only structs are an attempt to write.
-            if !member.told_read_only && self.document.brings_structs(update) {
+            let each = member.manner.each_denial;
+            if (each || !member.told_read_only) && (each && !is_answer || self.document.brings_structs(update)) {
                 member.told_read_only = true;
                 effects.push(Effect::Send(id, Event::Denied(Denied::ReadOnly)));
+            } else if each {
+                self.tell_when_durable(id, Event::Saved { update: None });
+                self.acknowledge(effects);
             }
             return;
         }
@@ -353,6 +433,13 @@ impl Room {
     }
 
     fn tell_presence(&mut self, effects: &mut Effects) {
+        if self.members.has_guests() {
+            for news in self.awareness.news() {
+                let its = || self.members.guests().find(|(_, guest)| guest.id == news.id).map(|(member, _)| member);
+                let except = news.owner.or_else(its);
+                effects.push(Effect::Publish { except, event: Event::Presence { id: news.id, state: news.state } });
+            }
+        }
         let states = self.awareness.tell();
         effects.extend(states.map(|states| Effect::Publish { except: None, event: Event::Awareness(states) }));
     }
@@ -366,7 +453,8 @@ impl Room {
         let Some(member) = self.members.get_mut(id) else { return };
         member.malformed_ms.retain(|&then| now_ms.saturating_sub(then) < MINUTE_MS);
         member.malformed_ms.push(now_ms);
-        if member.malformed_ms.len() >= self.limits.malformed_per_minute_max {
+        let max = member.manner.malformed_per_minute_max.unwrap_or(self.limits.malformed_per_minute_max);
+        if member.malformed_ms.len() >= max {
             member.malformed_ms.clear();
             effects.push(Effect::Close(id, Closing::Malformed));
         }
@@ -391,11 +479,32 @@ impl Room {
     }
 
     fn tick(&mut self, now_ms: u64) {
+        self.renew_guests(now_ms);
         self.awareness.sweep(now_ms, &self.limits);
         // Whoever came together has been answered by now, and a quiet room keeps no memory that it does not need.
         self.answers = Vec::new();
         if self.unacknowledged.is_empty() {
             self.unacknowledged = VecDeque::new();
+        }
+    }
+}
+
+impl Room {
+    /// Whoever was introduced is present as long as its connection is; others want to hear that now and then.
+    fn renew_guests(&mut self, now_ms: u64) {
+        let due: Vec<(MemberId, u64)> = self
+            .members
+            .guests()
+            .filter(|(_, guest)| {
+                self.awareness.renewed_ms(guest.id).is_some_and(|then| now_ms.saturating_sub(then) >= RENEW_MS)
+            })
+            .map(|(member, guest)| (member, guest.id))
+            .collect();
+        for (member, id) in due {
+            if let Some(guest) = self.members.get_mut(member).and_then(|member| member.guest.as_mut()) {
+                guest.clock += 1;
+                self.awareness.renew(member, id, guest.clock, now_ms);
+            }
         }
     }
 }
@@ -421,7 +530,7 @@ fn number(senders: &mut Vec<Sender>, author: &Author, member: Option<MemberId>) 
 
 fn unacknowledged_bytes(event: &Event) -> usize {
     let content = match event {
-        Event::Saved { update: Some(bytes) } | Event::Update(bytes) => bytes.len(),
+        Event::Saved { update: Some(bytes) } | Event::Update(bytes) | Event::Marked(bytes) => bytes.len(),
         _ => 0,
     };
     content + size_of::<Unacknowledged>()

@@ -4,6 +4,7 @@
 
 use crate::address::{ClientAddress, Trusted};
 use crate::config::Limits;
+use dialect::Rate;
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Addresses and users whose rates are remembered before those that are quiet are forgotten.
@@ -36,6 +37,9 @@ pub(crate) struct Connections {
     handshakes: Rates<ClientAddress>,
     rooms_made: Rates<Author>,
     asked: AtomicU64,
+    rates: Mutex<HashMap<(&'static str, Author), Weak<UserRate>>>,
+    /// At so many of them those that nobody has any more are forgotten.
+    rates_swept: AtomicUsize,
     exempt: Trusted,
     limits: Limits,
 }
@@ -63,6 +67,8 @@ impl Connections {
                 MonotonicClock,
             ),
             asked: AtomicU64::new(0),
+            rates: Mutex::default(),
+            rates_swept: AtomicUsize::new(RATES_MIN),
             exempt,
             limits: *limits,
         }
@@ -71,8 +77,29 @@ impl Connections {
     /// A place for one more connection, or none.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Accepted> {
         let before = self.accepted.fetch_add(1, Ordering::AcqRel);
-        let accepted = Accepted { connections: self.clone(), is_open: false, address: None, user: None };
+        let accepted =
+            Accepted { connections: self.clone(), is_counted: true, is_open: false, address: None, user: None };
         (before < self.limits.connections_max as usize).then_some(accepted)
+    }
+
+    /// A connection that is part of another one, or lasts no longer than a request: counted for its user only.
+    pub(crate) fn companion(self: &Arc<Self>) -> Accepted {
+        Accepted { connections: self.clone(), is_counted: false, is_open: false, address: None, user: None }
+    }
+
+    /// The rate of a user in one dialect, shared by all its connections.
+    pub(crate) fn rate_of(&self, dialect: &'static str, user: &Author, rate: Rate) -> Arc<UserRate> {
+        let mut rates = lock(&self.rates);
+        if rates.len() >= self.rates_swept.load(Ordering::Relaxed) {
+            rates.retain(|_, rate| rate.strong_count() > 0);
+            self.rates_swept.store(2 * rates.len() + RATES_MIN, Ordering::Relaxed);
+        }
+        let known = rates.entry((dialect, user.clone())).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(UserRate::new(rate));
+            *known = Arc::downgrade(&made);
+            made
+        })
     }
 
     /// Open WebSockets.
@@ -115,6 +142,7 @@ fn at_least_one(count: u64) -> NonZeroU32 {
 /// Counts as a connection until dropped.
 pub(crate) struct Accepted {
     connections: Arc<Connections>,
+    is_counted: bool,
     is_open: bool,
     address: Option<ClientAddress>,
     user: Option<(Author, Arc<UserAccount>)>,
@@ -165,7 +193,7 @@ impl Accepted {
 
     /// It is a WebSocket from here on.
     pub(crate) fn opened(&mut self) {
-        if !std::mem::replace(&mut self.is_open, true) {
+        if self.is_counted && !std::mem::replace(&mut self.is_open, true) {
             self.connections.open.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -179,7 +207,9 @@ impl std::fmt::Debug for Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        self.connections.accepted.fetch_sub(1, Ordering::AcqRel);
+        if self.is_counted {
+            self.connections.accepted.fetch_sub(1, Ordering::AcqRel);
+        }
         if self.is_open {
             self.connections.open.fetch_sub(1, Ordering::AcqRel);
         }
@@ -240,6 +270,24 @@ pub(crate) struct UserAccount {
 }
 
 const KIB: u64 = 1 << 10;
+/// Users' rates that are kept before it is looked whether somebody still has them.
+const RATES_MIN: usize = 1_024;
+
+/// How fast a user may speak in a dialect that has a bound of its own.
+#[derive(Debug)]
+pub(crate) struct UserRate(DirectRate);
+
+impl UserRate {
+    fn new(rate: Rate) -> Self {
+        let quota = Quota::per_second(at_least_one(rate.per_s.into())).allow_burst(at_least_one(rate.burst.into()));
+        Self(RateLimiter::direct_with_clock(quota, MonotonicClock))
+    }
+
+    /// Takes one message, if there is one left.
+    pub(crate) fn allows_one(&self) -> bool {
+        self.0.check().is_ok()
+    }
+}
 
 type DirectRate = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 

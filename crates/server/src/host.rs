@@ -3,13 +3,14 @@
 //! Called by the worker: inputs as they come, then once a turn `changes` (for one write), `written`, `perform`, and a flush pass over the members.
 //! All rules are in the `room` crate. Waits for nothing; owns no socket.
 
+use crate::frames::{self, opcode_of};
 use crate::loading::Loaded;
 use crate::ring::Ring;
 use crate::slots::{RoomId, slot_of};
 use crate::socket::Socket;
-use crate::websocket::{Deflater, Opcode, append_compressed_frame, begin_frame, encode_compressed_frame};
+use crate::websocket::{Deflater, Opcode, append_compressed_frame, encode_compressed_frame};
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Frame, Told};
 use room::{Effect, Effects, Event, Input, MemberId, Room};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -418,17 +419,18 @@ impl Open {
             );
         }
         for voice in &mut self.voices {
-            if let Some(compressed) = voice.compressed(event, deflater) {
-                voice.ring.push(except, |out| append_compressed_frame(Opcode::Binary, compressed, out));
+            if let Some((opcode, compressed)) = voice.compressed(event, deflater) {
+                voice.ring.push(except, |out| append_compressed_frame(opcode, compressed, out));
                 continue;
             }
             let Voice { dialect, ring, .. } = voice;
-            ring.push(except, |out| {
-                if let Some(body) = begin_frame(Opcode::Binary, out, |out| dialect.write(event, out)) {
-                    out.extend_from_slice(body);
-                }
-            });
+            ring.push(except, |out| frames::append(*dialect, event, out));
         }
+    }
+
+    /// Sends a message of the dialect's own to one member, behind all that was published so far.
+    pub(crate) fn reply(&self, socket: &mut Socket, message: &Frame) {
+        say(socket, self.ring(socket.voice).map_or(0, Ring::end), message);
     }
 
     /// The ring that a socket of this room reads.
@@ -517,33 +519,32 @@ impl Voice {
     }
 
     /// The payload in fewer bytes, if it has members, they understand it, and it is worth it.
-    fn compressed<'a>(&self, event: &Event, deflater: &'a mut Deflater) -> Option<&'a [u8]> {
+    fn compressed<'a>(&self, event: &Event, deflater: &'a mut Deflater) -> Option<(Opcode, &'a [u8])> {
         if !self.deflate || self.members == 0 || !deflater.is_worth(event.bytes()) {
             return None;
         }
-        deflater.deflate(&self.dialect.encode(event)?)
+        let frame = self.dialect.encode(event)?;
+        Some((opcode_of(frame.kind()), deflater.deflate(frame.payload())?))
     }
 
     fn send(&mut self, socket: &mut Socket, event: &Event, deflater: &mut Deflater) {
         let before = self.ring.end();
+        if let Told::Own(messages) = socket.session.tell(event) {
+            return messages.iter().for_each(|message| say(socket, before, message));
+        }
         let place = place_of(event);
         let known = place.and_then(|place| self.answers.as_ref()?[place].as_ref());
         if let Some((_, frame)) = known.filter(|(known, _)| same_bytes(known, event)) {
             return socket.outbox.private(before, frame.clone());
         }
         if event.bytes() <= SMALL_BYTES {
-            return socket.outbox.private_small(before, |out| {
-                if let Some(body) = begin_frame(Opcode::Binary, out, |out| self.dialect.write(event, out)) {
-                    out.extend_from_slice(body);
-                }
-            });
+            return socket.outbox.private_small(before, |out| frames::append(self.dialect, event, out));
         }
         let mut head = Vec::new();
-        let frame = if let Some(compressed) = self.compressed(event, deflater) {
-            encode_compressed_frame(Opcode::Binary, compressed)
+        let frame = if let Some((opcode, compressed)) = self.compressed(event, deflater) {
+            encode_compressed_frame(opcode, compressed)
         } else {
-            let body = begin_frame(Opcode::Binary, &mut head, |out| self.dialect.write(event, out));
-            let Some(body) = body else { return };
+            let Some(body) = frames::begin(self.dialect, event, &mut head) else { return };
             if head.len() <= SMALL_BYTES {
                 // What the event has is what is sent.
                 return socket.outbox.private_framed(before, head, body.clone());
@@ -555,6 +556,15 @@ impl Voice {
             self.answers.get_or_insert_default()[place] = Some((event.clone(), frame.clone()));
         }
         socket.outbox.private(before, frame);
+    }
+}
+
+/// Puts a message of the socket's own into its outbox.
+fn say(socket: &mut Socket, before: u64, message: &Frame) {
+    if message.payload().len() <= SMALL_BYTES {
+        socket.outbox.private_small(before, |out| frames::append_message(message, out));
+    } else {
+        socket.outbox.private(before, frames::encode_message(message));
     }
 }
 
@@ -586,7 +596,7 @@ fn same_bytes(one: &Event, other: &Event) -> bool {
 /// Whether an effect has to wait until what it shows is safe. An acknowledgement has waited: it is only said of what is durable.
 fn has_to_wait(effect: &Effect) -> bool {
     match effect {
-        Effect::Send(_, Event::Saved { .. }) => false,
+        Effect::Send(_, Event::Saved { .. } | Event::Marked(_)) => false,
         Effect::Publish { event, .. } | Effect::Send(_, event) => event.shows_content(),
         _ => false,
     }

@@ -10,6 +10,9 @@ use room::Closing;
 /// Slowest rate at which a socket may take what waits for it, or finish a message it has begun: 16 KiB/s is a telephone modem of 2005.
 const BYTES_PER_S_MIN: u64 = 16 << 10;
 
+/// Whoever waits for an answer hears something so often: y-sweet's client gives up after 3 s of silence.
+const OWING_MS: u64 = 2_000;
+
 /// What is remembered of a socket. Milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
@@ -18,6 +21,8 @@ pub(crate) struct Liveness {
     pinged: bool,
     said: u64,
     said_ms: u64,
+    /// When anything was read last.
+    heard_ms: u64,
     pinged_ms: u64,
     slow_since_ms: Option<u64>,
     slow_from_bytes: u64,
@@ -32,15 +37,28 @@ pub(crate) enum Due {
     /// Control frames were put into the outbox.
     Flush,
     End(Closing),
+    /// It is gone, and cannot be told anything.
+    Drop,
+}
+
+/// How often a socket is pinged, and how long it may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) ping_ms: u64,
+    /// Nothing at all was heard of it for so long: it is dropped. Without this it is closed when a ping is not answered before the next is due.
+    pub(crate) silence_ms: Option<u64>,
+    /// The same, with a word to the client.
+    pub(crate) inactive_ms: Option<u64>,
 }
 
 impl Liveness {
     pub(crate) fn new(now_ms: u64) -> Self {
-        Self { answered: true, said_ms: now_ms, pinged_ms: now_ms, ..Self::default() }
+        Self { answered: true, said_ms: now_ms, heard_ms: now_ms, pinged_ms: now_ms, ..Self::default() }
     }
 
     /// Notes what one read brought: whether it completed a message, and whether it left one incomplete.
     pub(crate) fn read(&mut self, bytes: usize, completed: bool, incomplete: bool, now_ms: u64) {
+        self.heard_ms = now_ms;
         if completed || !incomplete {
             self.incomplete_since_ms = 0;
         }
@@ -53,14 +71,25 @@ impl Liveness {
     }
 
     /// Whether the socket has to end. `reads`: it is read from as soon as it sends, so its silence is its own.
-    fn verdict(&mut self, socket: &Socket, reads: bool, now_ms: u64, config: &Config) -> Option<Closing> {
+    fn verdict(&mut self, socket: &Socket, reads: bool, now_ms: u64, config: &Config) -> Option<Due> {
         let outbox = &socket.outbox;
         if self.is_too_slow(outbox.is_stalled(), outbox.taken_bytes(), now_ms, config.slow_consumer_ms) {
-            return Some(Closing::SlowConsumer);
+            return Some(Due::End(Closing::SlowConsumer));
         }
-        let ping_due = self.pinged && now_ms - self.pinged_ms >= config.ping_ms;
-        if ping_due && !self.answered && reads && !outbox.is_stalled() {
-            return Some(Closing::Silent);
+        let Patience { ping_ms, silence_ms, inactive_ms } = config.patience(socket.dialect.name());
+        if reads && !outbox.is_stalled() {
+            let silent_ms = now_ms.saturating_sub(self.heard_ms);
+            if inactive_ms.is_some_and(|max| silent_ms >= max) {
+                return Some(Due::End(Closing::Inactive));
+            }
+            match silence_ms {
+                Some(max) if silent_ms >= max => return Some(Due::Drop),
+                Some(_) => {}
+                None if self.pinged && now_ms - self.pinged_ms >= ping_ms && !self.answered => {
+                    return Some(Due::End(Closing::Silent));
+                }
+                None => {}
+            }
         }
         let open_ms = now_ms.saturating_sub(self.incomplete_since_ms);
         if self.incomplete_since_ms > 0
@@ -68,10 +97,8 @@ impl Liveness {
             && reads
             && self.incomplete_bytes < BYTES_PER_S_MIN * open_ms / 1_000
         {
-            return Some(Closing::Protocol(
-                1008,
-                format!("message was not finished within {} s", config.limits.message_ms.div_ceil(1_000)),
-            ));
+            let reason = format!("message was not finished within {} s", config.limits.message_ms.div_ceil(1_000));
+            return Some(Due::End(Closing::Protocol(1008, reason)));
         }
         None
     }
@@ -102,22 +129,21 @@ pub(crate) fn sweep(socket: &mut Socket, reads: bool, now_ms: u64, config: &Conf
     if said != liveness.said {
         (liveness.said, liveness.said_ms) = (said, now_ms);
     }
-    if let Some(closing) = liveness.verdict(socket, reads, now_ms, config) {
+    if let Some(due) = liveness.verdict(socket, reads, now_ms, config) {
         socket.liveness = liveness;
-        return Due::End(closing);
+        return due;
     }
-    socket.outbox.rest();
-    socket.backlog.shrink_to_fit();
-    socket.undecoded.shrink_to_fit();
+    socket.rest();
     let mut due = Due::Nothing;
-    if now_ms - liveness.said_ms >= config.keep_alive_ms
+    let keep_alive_ms = if socket.session.owes() { OWING_MS } else { config.keep_alive_ms };
+    if now_ms - liveness.said_ms >= keep_alive_ms
         && let Some(payload) = socket.dialect.keep_alive()
     {
         socket.outbox.control(encode_frame(Opcode::Binary, payload));
         liveness.said_ms = now_ms;
         due = Due::Flush;
     }
-    if now_ms - liveness.pinged_ms >= config.ping_ms {
+    if now_ms - liveness.pinged_ms >= config.patience(socket.dialect.name()).ping_ms {
         (liveness.pinged_ms, liveness.pinged, liveness.answered) = (now_ms, true, false);
         socket.outbox.control(ping_frame(&[]));
         due = Due::Flush;

@@ -55,7 +55,7 @@ pub fn export(store: &dyn Store, room: &str) -> Result<Vec<u8>, OfflineError> {
 pub fn import(store: &dyn Store, room: &str, update: Vec<u8>) -> Result<bool, OfflineError> {
     let update = Update::validate(Bytes::from(update), &MessageLimits::STORED).map_err(OfflineError::NotAnUpdate)?;
     let (mut loaded, at) = load(store, room)?;
-    let effects = ask(&mut loaded, Input::Update { member: OPERATOR, author: None, update });
+    let effects = ask(&mut loaded, Input::Update { member: OPERATOR, author: None, is_answer: false, update });
     let changes = crate::changes::of_effects(&effects);
     if !changes.is_empty() {
         store.append(&key(room), at, &changes)?;

@@ -1,20 +1,116 @@
 //! Which dialect an upgrade request is for: by its path only, never by what its frames look like. Called by the acceptor before
 //! anything else is decided. The table is the one in the protocol documents; the first row that matches wins.
 
-use crate::request::{RoomNameError, error_response, percent_decode, text_response, y_websocket_room};
+use crate::config::Config;
+use crate::request::{RoomNameError, check_room_name, error_response, percent_decode, text_response, y_websocket_room};
+use dialect::Dialect;
 
-/// Where the dialects are mounted. A row that is switched off leaves its paths to the rows below it.
+/// Where the dialects are mounted: prefixes with a leading and without a trailing slash; `None`: switched off. A row that is switched off leaves its
+/// paths to the rows below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounts {
-    /// Prefix of y-websocket rooms, with a leading and without a trailing slash; `None`: switched off.
+    /// Prefix of y-websocket rooms.
     pub y_websocket: Option<String>,
     /// Any path that is not reserved names a y-websocket room, so `ws://host` works as a provider's server URL.
     pub root_rooms: bool,
+    /// Path of hocuspocus clients.
+    pub hocuspocus: Option<String>,
+    /// They may also connect without a path.
+    pub root_hocuspocus: bool,
+    /// Prefix of the y-sweet API; empty: none.
+    pub y_sweet: Option<String>,
+    /// Path of json-yjs clients.
+    pub json_yjs: Option<String>,
+    /// Prefix of documents of the sessions dialect.
+    pub sessions: Option<String>,
 }
 
 impl Default for Mounts {
     fn default() -> Self {
-        Mounts { y_websocket: Some("/y".to_owned()), root_rooms: true }
+        let at = |path: &str| Some(path.to_owned());
+        Mounts {
+            y_websocket: at("/y"),
+            root_rooms: true,
+            hocuspocus: at("/hocuspocus"),
+            root_hocuspocus: true,
+            y_sweet: at(""),
+            json_yjs: at("/ws"),
+            sessions: at("/ws/document"),
+        }
+    }
+}
+
+impl Mounts {
+    /// Everything switched off.
+    pub(crate) fn nowhere() -> Self {
+        Mounts {
+            y_websocket: None,
+            root_rooms: false,
+            hocuspocus: None,
+            root_hocuspocus: false,
+            y_sweet: None,
+            json_yjs: None,
+            sessions: None,
+        }
+    }
+
+    /// What is where, in words, for people.
+    pub(crate) fn listed(&self) -> Vec<(&'static str, String)> {
+        let behind = |mount: &Option<String>, rest: &str| mount.as_ref().map(|mount| format!("{mount}{rest}"));
+        let rows = [
+            (JSON_YJS, behind(&self.json_yjs, "?draftId={id}")),
+            (SESSIONS, behind(&self.sessions, "/{id}")),
+            (Y_SWEET, behind(&self.y_sweet, "/d/{id}/ws/{id}")),
+            (HOCUSPOCUS, self.root_hocuspocus.then(|| "/".to_owned())),
+            (HOCUSPOCUS, self.hocuspocus.clone()),
+            (Y_WEBSOCKET, behind(&self.y_websocket, "/{room}")),
+            (Y_WEBSOCKET, self.root_rooms.then(|| "/{room}".to_owned())),
+        ];
+        rows.into_iter().filter_map(|(protocol, path)| Some((protocol.name(), path?))).collect()
+    }
+}
+
+/// The dialect of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Of stock Yjs WebSocket providers.
+    YWebsocket,
+    /// Of the Hocuspocus provider.
+    Hocuspocus,
+    /// Of the Y-Sweet client.
+    YSweet,
+    /// Yjs updates as JSON.
+    JsonYjs,
+    /// Documents with people who join and leave.
+    Sessions,
+}
+
+use Protocol::{
+    Hocuspocus as HOCUSPOCUS, JsonYjs as JSON_YJS, Sessions as SESSIONS, YSweet as Y_SWEET, YWebsocket as Y_WEBSOCKET,
+};
+
+impl Protocol {
+    /// What speaks it, as the configuration wants it.
+    pub(crate) fn dialect(self, config: &Config) -> &'static dyn Dialect {
+        match self {
+            Protocol::YWebsocket if !config.y_websocket.echo => dialect::Y_WEBSOCKET_SILENT,
+            Protocol::YWebsocket => dialect::Y_WEBSOCKET,
+            Protocol::Hocuspocus => dialect::HOCUSPOCUS,
+            Protocol::YSweet => dialect::Y_SWEET,
+            Protocol::JsonYjs => dialect::JSON_YJS,
+            Protocol::Sessions => dialect::SESSIONS,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::YWebsocket => "y-websocket",
+            Protocol::Hocuspocus => "hocuspocus",
+            Protocol::YSweet => "y-sweet",
+            Protocol::JsonYjs => "json-yjs",
+            Protocol::Sessions => "sessions",
+        }
     }
 }
 
@@ -23,13 +119,21 @@ impl Default for Mounts {
 pub enum Route {
     /// The server's own pages and APIs; never a room.
     Own,
-    /// A room for stock Yjs WebSocket providers.
-    YWebsocket {
+    /// A room.
+    Room {
+        /// What is spoken there.
+        protocol: Protocol,
         /// Percent-decoded, and within the rules for names.
         room: String,
     },
-    /// A y-websocket path whose room name breaks the rules.
+    /// A place where clients say themselves which rooms they want.
+    Lobby(Protocol),
+    /// A path whose room name breaks the rules.
     InvalidRoomName(RoomNameError),
+    /// A path with a document's id that no document can have.
+    InvalidDocumentId,
+    /// A path with two ids that differ.
+    TwoIds,
     /// A dialect that this build does not have.
     NotImplemented {
         /// Its name in the protocol documents.
@@ -45,12 +149,15 @@ impl Route {
     /// The HTTP response for a route that leads to no socket; `None` for a room and for the server's own paths.
     pub fn refusal(&self) -> Option<Vec<u8>> {
         match self {
-            Route::Own | Route::YWebsocket { .. } => None,
+            Route::Own | Route::Room { .. } | Route::Lobby(_) => None,
             // Clients compare this text; which rule was broken is for the log.
             Route::InvalidRoomName(_) => Some(error_response(400, "invalid room name", None)),
+            Route::InvalidDocumentId => Some(text_response(400, "Something went wrong: Invalid document name")),
+            Route::TwoIds => {
+                Some(text_response(400, "Something went wrong: the two document ids of the path must be equal"))
+            }
             Route::NotImplemented { dialect } => {
-                let error =
-                    format!("this server does not speak the {dialect} protocol yet; y-websocket clients are served");
+                let error = format!("this server does not speak the {dialect} protocol yet");
                 Some(error_response(501, &error, None))
             }
             Route::Notices => Some(text_response(501, "Not implemented yet")),
@@ -66,16 +173,21 @@ enum Goal {
     Later(&'static str),
     Notices,
     NotFound,
+    JsonYjs,
+    Session,
+    YSweet,
+    Hocuspocus,
+    RootHocuspocus,
     MountedRoom,
     RootRoom,
 }
 
-/// `{…}` stands for one segment that is not empty, `*` for all that is left (which may be an empty segment).
+/// Behind the mount of its goal, `{…}` stands for one segment that is not empty, `*` for all that is left (which may be an empty segment).
 const ROWS: &[(&str, Goal)] = &[
     ("/_concord", Goal::Own),
     ("/_concord/*", Goal::Own),
-    ("/ws", Goal::Later("json-yjs")),
-    ("/ws/document/{id}", Goal::Later("sessions")),
+    ("", Goal::JsonYjs),
+    ("/{id}", Goal::Session),
     ("/ws/updates", Goal::Notices),
     ("/ws/*", Goal::NotFound),
     ("/sync", Goal::Later("notes")),
@@ -83,10 +195,10 @@ const ROWS: &[(&str, Goal)] = &[
     ("/connect", Goal::Later("room-db")),
     ("/__ws/websocket", Goal::Later("room-db")),
     ("/__ws/connect", Goal::Later("room-db")),
-    ("/d/{id}/ws/{id}", Goal::Later("y-sweet")),
-    ("/doc/ws/{id}", Goal::Later("y-sweet")),
-    ("/", Goal::Later("hocuspocus")),
-    ("/hocuspocus", Goal::Later("hocuspocus")),
+    ("/d/{id}/ws/{id}", Goal::YSweet),
+    ("/doc/ws/{id}", Goal::YSweet),
+    ("/", Goal::RootHocuspocus),
+    ("", Goal::Hocuspocus),
     ("/*", Goal::MountedRoom),
     ("/api/*", Goal::NotFound),
     ("/health", Goal::NotFound),
@@ -97,49 +209,94 @@ const ROWS: &[(&str, Goal)] = &[
     ("/*", Goal::RootRoom),
 ];
 
+/// Bytes of an id of the sessions dialect, after decoding.
+const SESSION_ID_BYTES_MAX: usize = 256;
+/// Characters of a y-sweet document's id.
+const DOCUMENT_ID_MAX: usize = 128;
+
 /// The route of a path as it was sent: percent-encoded, without the query.
 pub fn route(path: &str, mounts: &Mounts) -> Route {
     let found = ROWS.iter().find_map(|(pattern, goal)| {
         let prefix = match goal {
             Goal::MountedRoom => mounts.y_websocket.as_deref()?,
+            Goal::Hocuspocus => mounts.hocuspocus.as_deref()?,
+            Goal::YSweet => mounts.y_sweet.as_deref()?,
+            Goal::JsonYjs => mounts.json_yjs.as_deref()?,
+            Goal::Session => mounts.sessions.as_deref()?,
             Goal::RootRoom if !mounts.root_rooms => return None,
+            Goal::RootHocuspocus if !mounts.root_hocuspocus => return None,
             _ => "",
         };
-        rest_of(path, prefix, pattern).map(|rest| (*goal, rest))
+        captures(path, prefix, pattern).map(|captured| (*goal, captured))
     });
-    match found {
-        Some((Goal::Own, _)) => Route::Own,
-        Some((Goal::Later(dialect), _)) => Route::NotImplemented { dialect },
-        Some((Goal::Notices, _)) => Route::Notices,
-        Some((Goal::MountedRoom | Goal::RootRoom, rest)) => match y_websocket_room(rest) {
-            Ok(room) => Route::YWebsocket { room },
+    let Some((goal, captured)) = found else { return Route::NotFound };
+    let first = captured.first().copied().unwrap_or_default();
+    match goal {
+        Goal::Own => Route::Own,
+        Goal::Later(dialect) => Route::NotImplemented { dialect },
+        Goal::Notices => Route::Notices,
+        Goal::NotFound => Route::NotFound,
+        Goal::JsonYjs => Route::Lobby(Protocol::JsonYjs),
+        Goal::Hocuspocus | Goal::RootHocuspocus => Route::Lobby(Protocol::Hocuspocus),
+        Goal::Session => match y_websocket_room(first) {
+            Ok(room) if room.len() <= SESSION_ID_BYTES_MAX && !room.contains('/') => {
+                Route::Room { protocol: Protocol::Sessions, room }
+            }
+            Ok(room) if room.contains('/') => Route::InvalidRoomName(RoomNameError::Slash),
+            Ok(_) => Route::InvalidRoomName(RoomNameError::TooLong),
             Err(error) => Route::InvalidRoomName(error),
         },
-        Some((Goal::NotFound, _)) | None => Route::NotFound,
+        Goal::YSweet if captured.iter().any(|id| percent_decode(id) != percent_decode(first)) => Route::TwoIds,
+        Goal::YSweet => match document_id(first) {
+            Some(room) => Route::Room { protocol: Protocol::YSweet, room },
+            None => Route::InvalidDocumentId,
+        },
+        Goal::MountedRoom | Goal::RootRoom => match y_websocket_room(first) {
+            Ok(room) => Route::Room { protocol: Protocol::YWebsocket, room },
+            Err(error) => Route::InvalidRoomName(error),
+        },
     }
 }
 
-/// What `*` stands for when `path` matches `prefix` + `pattern` (nothing when there is no `*`). The path is split at its literal
+/// The id of a y-sweet document, as it stands in a path: 1 to 128 letters, digits, hyphens and underscores.
+pub(crate) fn document_id(segment: &str) -> Option<String> {
+    let id = String::from_utf8(percent_decode(segment).into_owned()).ok()?;
+    is_document_id(&id).then_some(id)
+}
+
+/// Whether a y-sweet document may be called so.
+pub(crate) fn is_document_id(id: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=DOCUMENT_ID_MAX).contains(&id.len()) && id.bytes().all(legal)
+}
+
+/// Whether a json-yjs draft may be called so: 1 to 256 bytes without control characters. Names that no path can have are left out too.
+pub(crate) fn is_draft_id(id: &str) -> bool {
+    id.len() <= SESSION_ID_BYTES_MAX && check_room_name(id).is_ok()
+}
+
+/// What the segments in braces and `*` stand for when `path` matches `prefix` + `pattern`. The path is split at its literal
 /// slashes first and each segment decoded afterwards, so `%2F` never makes a segment, and `/%77s` is `/ws`.
-fn rest_of<'p>(path: &'p str, prefix: &str, pattern: &str) -> Option<&'p str> {
-    let mut rest = Some(path.strip_prefix('/')?);
+fn captures<'p>(path: &'p str, prefix: &str, pattern: &str) -> Option<Vec<&'p str>> {
+    let (mut rest, mut captured) = (Some(path.strip_prefix('/')?), Vec::new());
     for part in prefix.split('/').skip(1).chain(pattern.split('/').skip(1)) {
         let remaining = rest?;
         if part == "*" {
-            return Some(remaining);
+            captured.push(remaining);
+            return Some(captured);
         }
         let (segment, after) = match remaining.split_once('/') {
             Some((segment, after)) => (segment, Some(after)),
             None => (remaining, None),
         };
-        let matches =
-            if part.starts_with('{') { !segment.is_empty() } else { *percent_decode(segment) == *part.as_bytes() };
-        if !matches {
+        if part.starts_with('{') && !segment.is_empty() {
+            captured.push(segment);
+        } else if part.starts_with('{') || *percent_decode(segment) != *part.as_bytes() {
             return None;
         }
         rest = after;
     }
-    rest.is_none().then_some("")
+    rest.is_none().then_some(captured)
 }
 
 #[cfg(test)]
@@ -147,7 +304,11 @@ mod tests {
     use super::*;
 
     fn room(name: &str) -> Route {
-        Route::YWebsocket { room: name.to_owned() }
+        in_dialect(Protocol::YWebsocket, name)
+    }
+
+    fn in_dialect(protocol: Protocol, room: &str) -> Route {
+        Route::Room { protocol, room: room.to_owned() }
     }
 
     fn later(dialect: &'static str) -> Route {
@@ -160,9 +321,12 @@ mod tests {
             ("/_concord/status", Route::Own),
             ("/_concord", Route::Own),
             ("/%5fconcord/status", Route::Own),
-            ("/ws", later("json-yjs")),
-            ("/%77s", later("json-yjs")),
-            ("/ws/document/d%2F1", later("sessions")),
+            ("/ws", Route::Lobby(Protocol::JsonYjs)),
+            ("/%77s", Route::Lobby(Protocol::JsonYjs)),
+            ("/ws/document/d1", in_dialect(Protocol::Sessions, "d1")),
+            ("/ws/document/a%20b", in_dialect(Protocol::Sessions, "a b")),
+            ("/ws/document/d%2F1", Route::InvalidRoomName(RoomNameError::Slash)),
+            ("/ws/document/%00", Route::InvalidRoomName(RoomNameError::Control)),
             ("/ws/document/", Route::NotFound),
             ("/ws/document/doc/room", Route::NotFound),
             ("/ws/updates", Route::Notices),
@@ -177,11 +341,15 @@ mod tests {
             ("/__ws/websocket", later("room-db")),
             ("/__ws/connect", later("room-db")),
             ("/__ws/else", room("__ws/else")),
-            ("/d/one/ws/one", later("y-sweet")),
-            ("/doc/ws/one", later("y-sweet")),
+            ("/d/one/ws/one", in_dialect(Protocol::YSweet, "one")),
+            ("/d/one/ws/two", Route::TwoIds),
+            ("/d/o%6ee/ws/one", in_dialect(Protocol::YSweet, "one")),
+            ("/doc/ws/one", in_dialect(Protocol::YSweet, "one")),
+            ("/doc/ws/one!", Route::InvalidDocumentId),
+            ("/d/one/ws", Route::NotFound),
             ("/d/one/ws/", Route::NotFound),
-            ("/", later("hocuspocus")),
-            ("/hocuspocus", later("hocuspocus")),
+            ("/", Route::Lobby(Protocol::Hocuspocus)),
+            ("/hocuspocus", Route::Lobby(Protocol::Hocuspocus)),
             ("/hocuspocus/", room("hocuspocus/")),
             ("/y/demo", room("demo")),
             ("/y/team/notes%207/", room("team/notes 7/")),
@@ -211,14 +379,32 @@ mod tests {
 
     #[test]
     fn rows_can_be_moved_and_switched_off() {
-        let moved = Mounts { y_websocket: Some("/live/yjs".to_owned()), root_rooms: false };
-        let off = Mounts { y_websocket: None, root_rooms: true };
-        let nothing = Mounts { y_websocket: None, root_rooms: false };
+        let at = |path: &str| Some(path.to_owned());
+        let moved = Mounts {
+            y_websocket: at("/live/yjs"),
+            hocuspocus: at("/live/hp"),
+            y_sweet: at("/sweet"),
+            json_yjs: at("/drafts"),
+            sessions: at("/kb"),
+            root_rooms: false,
+            root_hocuspocus: false,
+        };
+        let off = Mounts { root_rooms: true, ..Mounts::nowhere() };
+        let nothing = Mounts::nowhere();
         let cases: &[(&Mounts, &str, Route)] = &[
             (&moved, "/live/yjs/team/7", room("team/7")),
             (&moved, "/live/yjs", Route::NotFound),
             (&moved, "/y/demo", Route::NotFound),
-            (&moved, "/ws", later("json-yjs")),
+            (&moved, "/ws", Route::NotFound),
+            (&moved, "/drafts", Route::Lobby(Protocol::JsonYjs)),
+            (&moved, "/kb/d1", in_dialect(Protocol::Sessions, "d1")),
+            (&moved, "/ws/document/d1", Route::NotFound),
+            (&moved, "/sweet/d/one/ws/one", in_dialect(Protocol::YSweet, "one")),
+            (&moved, "/d/one/ws/one", Route::NotFound),
+            (&moved, "/live/hp", Route::Lobby(Protocol::Hocuspocus)),
+            (&moved, "/", Route::NotFound),
+            (&off, "/ws", room("ws")),
+            (&off, "/hocuspocus", room("hocuspocus")),
             (&off, "/y/demo", room("y/demo")),
             (&nothing, "/y/demo", Route::NotFound),
             (&nothing, "/demo", Route::NotFound),
@@ -233,7 +419,7 @@ mod tests {
         let cases: &[(Route, Option<(&str, &str)>)] = &[
             (room("r"), None),
             (Route::Own, None),
-            (later("y-sweet"), Some(("HTTP/1.1 501 ", "the y-sweet protocol"))),
+            (later("notes"), Some(("HTTP/1.1 501 ", "the notes protocol"))),
             (Route::Notices, Some(("HTTP/1.1 501 ", "\r\n\r\nNot implemented yet"))),
             (Route::NotFound, Some(("HTTP/1.1 404 ", "{\"error\":\"nothing is served at this path\"}"))),
             (

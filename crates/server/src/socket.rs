@@ -5,25 +5,28 @@
 
 use crate::address::ClientAddress;
 use crate::allowance::Allowance;
-use crate::connections::Accepted;
+use crate::channel::{Ended, Left, Near};
+use crate::connections::{Accepted, UserRate};
+use crate::frames::encode_message;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
 use crate::ring::Ring;
 use crate::slots::RoomId;
 use crate::transport::Stream;
-use crate::websocket::{DecodeError, Decoder, Inflater, Message, Opcode, close_frame, encode_frame, pong_frame};
+use crate::websocket::{DecodeError, Decoder, Inflater, Message, close_frame, pong_frame};
 use crate::worker::Terms;
 use bytes::BytesMut;
-use dialect::{Dialect, Frame, Session};
-use room::{Access, Author, Closing, Input, MemberId};
+use dialect::{Act, Dialect, Frame, Session};
+use room::{Access, Author, Closing, MemberId};
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
 use std::io::{ErrorKind, Read as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RoomKey;
 
-/// Inputs that one read may bring: some bytes make a thousand questions, and far more when they are compressed. The rest waits for the next turn.
-const INPUTS_MAX: usize = 4_096;
+/// Acts that one read may bring: some bytes make a thousand questions, and far more when they are compressed. The rest waits for the next turn.
+const ACTS_MAX: usize = 4_096;
 /// Of a client's ping or pong: two bytes and the mask.
 const CONTROL_HEADER_BYTES: usize = 6;
 /// Of a frame with its header, on average, below which frames cost far more than their bytes: no edit is that small.
@@ -47,6 +50,8 @@ pub(crate) struct Socket {
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) session: Box<dyn Session>,
+    /// How fast its user may speak, where the dialect has a bound of its own.
+    pub(crate) rate: Option<Arc<UserRate>>,
     pub(crate) decoder: Decoder,
     /// Compression was negotiated.
     pub(crate) deflate: bool,
@@ -75,8 +80,8 @@ pub(crate) struct Socket {
     pub(crate) unanswered: u32,
     pub(crate) stage: Stage,
     pub(crate) outbox: Outbox,
-    /// Inputs that wait until questions before them are answered.
-    pub(crate) backlog: VecDeque<Input>,
+    /// What waits until questions before it are answered.
+    pub(crate) backlog: VecDeque<Act>,
     /// What was read and not decoded, because that read has brought enough.
     pub(crate) undecoded: Vec<u8>,
     pub(crate) liveness: Liveness,
@@ -143,7 +148,7 @@ impl Socket {
         }
     }
 
-    /// Turns bytes into inputs. Returns why the connection ends, when it does. `arena`: memory for what the inputs hold.
+    /// Turns bytes into acts. Returns why the connection ends, when it does. `arena`: memory for what the inputs hold.
     /// What compressed messages are larger than the bytes that came is spent of the allowance: one that sends bombs is read slowly.
     pub(crate) fn decode(
         &mut self,
@@ -151,13 +156,13 @@ impl Socket {
         arena: &mut BytesMut,
         inflater: &mut Inflater,
         now_ms: u64,
-        inputs: &mut Vec<Input>,
+        acts: &mut Vec<Act>,
     ) -> Option<String> {
         let count = bytes.len();
         arena.reserve(count);
         let (mut completed, mut may_go_on, mut frames, mut between) = (false, true, 0, 0);
         loop {
-            if (inputs.len() >= INPUTS_MAX || !may_go_on) && !bytes.is_empty() {
+            if (acts.len() >= ACTS_MAX || !may_go_on) && !bytes.is_empty() {
                 self.undecoded = bytes.to_vec();
                 break;
             }
@@ -181,8 +186,8 @@ impl Socket {
             }
             match decoded {
                 Ok(None) => break,
-                Ok(Some(Message::Binary(payload))) => self.session.receive(Frame::Binary(payload), inputs),
-                Ok(Some(Message::Text(payload))) => self.session.receive(Frame::Text(payload), inputs),
+                Ok(Some(Message::Binary(payload))) => self.hear(Frame::Binary(payload), now_ms, acts),
+                Ok(Some(Message::Text(payload))) => self.hear(Frame::Text(payload), now_ms, acts),
                 Ok(Some(Message::Ping(payload))) => self.outbox.control(pong_frame(&payload)),
                 Ok(Some(Message::Pong(_))) => self.liveness.answered = true,
                 Ok(Some(Message::Close { code, reason })) => return Some(self.closed_by_client(code, &reason)),
@@ -192,6 +197,50 @@ impl Socket {
         self.splinters = frames > SPLINTERS_MIN && frames * SPLINTER_BYTES > count;
         self.liveness.read(count.saturating_sub(between), completed, !self.decoder.is_idle(), now_ms);
         None
+    }
+
+    /// What a whole message means.
+    pub(crate) fn hear(&mut self, frame: Frame, now_ms: u64, acts: &mut Vec<Act>) {
+        if self.rate.as_ref().is_some_and(|rate| !rate.allows_one()) {
+            self.session.receive_too_much(frame, now_ms, acts);
+        } else {
+            self.session.receive(frame, now_ms, acts);
+        }
+    }
+
+    /// Takes messages out of a channel, of about so many bytes at most. Returns how many bytes they had, and why it ends, when it does.
+    pub(crate) fn take_messages(&mut self, most: u64, now_ms: u64, acts: &mut Vec<Act>) -> (usize, Option<String>) {
+        let mut bytes = 0;
+        loop {
+            if bytes as u64 >= most || acts.len() >= ACTS_MAX {
+                return (bytes, None);
+            }
+            let Some(received) = self.stream.channel().map(Near::receive) else { return (bytes, None) };
+            match received {
+                Ok(Some(frame)) => {
+                    let count = frame.payload().len().max(1);
+                    bytes += count;
+                    self.allowance.spend(count);
+                    let may_go_on = self.allowance.spend_messages(1);
+                    self.hear(frame, now_ms, acts);
+                    if !may_go_on {
+                        return (bytes, None);
+                    }
+                }
+                Ok(None) => {
+                    self.readable = false;
+                    return (bytes, None);
+                }
+                Err(Left) => return (bytes, Some("closed by client".to_owned())),
+            }
+        }
+    }
+
+    /// Gives memory back that only made it faster.
+    pub(crate) fn rest(&mut self) {
+        self.outbox.rest();
+        self.backlog.shrink_to_fit();
+        self.undecoded.shrink_to_fit();
     }
 
     fn closed_by_client(&mut self, code: Option<u16>, reason: &str) -> String {
@@ -223,8 +272,17 @@ impl Socket {
         if self.ended.is_none() {
             self.ended = Some(farewell.reason.as_str().into());
         }
-        let message = farewell.message.map(|payload| encode_frame(Opcode::Binary, &payload));
-        self.outbox.end(message.into_iter().chain([close_frame(farewell.code, &farewell.reason)]));
+        let message = farewell.message.as_ref().map(encode_message);
+        let close = match (self.stream.channel(), farewell.code) {
+            (Some(channel), code) => {
+                if let Some(code) = code {
+                    channel.end(Ended::Connection(code, farewell.reason));
+                }
+                None
+            }
+            (None, code) => Some(close_frame(code.unwrap_or(1000), &farewell.reason)),
+        };
+        self.outbox.end(message.into_iter().chain(close));
     }
 
     /// How much may be read at once, of so much.
@@ -242,7 +300,14 @@ impl Socket {
         self.outbox.has_failed()
             || self.outbox.is_ending()
             || self.has_input() && !self.queued
-            || ring.is_some_and(|ring| self.outbox.has_lost_its_place(ring))
+            || ring.is_some_and(|ring| self.outbox.has_lost_its_place(ring) || self.is_too_far_behind(ring))
+    }
+
+    /// Its dialect does not catch up who is behind, and it is.
+    pub(crate) fn is_too_far_behind(&self, ring: &Ring) -> bool {
+        let is_behind =
+            |max| ring.is_lost(self.outbox.needs()) || ring.end().saturating_sub(self.outbox.needs()) > max;
+        self.outbox.is_stalled() && self.dialect.behind_max().is_some_and(is_behind)
     }
 
     /// It takes no more part; what is left is to send the last frames.
@@ -254,7 +319,7 @@ impl Socket {
     /// What it holds, about.
     pub(crate) fn bytes(&self) -> u64 {
         let buffered = self.decoder.buffered_bytes() + self.undecoded.len() + self.outbox.private_bytes();
-        let waiting = self.backlog.iter().map(|input| std::mem::size_of::<Input>() + input.bytes()).sum::<usize>();
+        let waiting = self.backlog.iter().map(|act| std::mem::size_of::<Act>() + act.bytes()).sum::<usize>();
         (std::mem::size_of::<Self>() + buffered + waiting + self.stream.memory_bytes()) as u64
     }
 

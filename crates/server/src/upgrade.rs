@@ -8,22 +8,24 @@ use crate::auth::{Admission, Gate, KeyFile, Ledger, Refusal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::{Accepted, Connections, Reached};
+use crate::frames::encode_message;
 use crate::http::{Health, respond};
 use crate::logging::{Printable, redact_query};
 use crate::metrics::{Metrics, Why};
 use crate::origins;
 use crate::request::{
-    HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, request_id,
-    with_headers,
+    HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, refusal_response,
+    request_id, with_headers,
 };
-use crate::routes::{Route, route};
+use crate::routes::{Protocol, Route, is_draft_id, route};
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
-use crate::websocket::{Opcode, close_frame, encode_frame};
-use crate::worker::Arrival;
+use crate::trunk::Trunk;
+use crate::websocket::close_frame;
+use crate::worker::{Arrival, Visitor};
 use crate::workers::Workers;
-use dialect::{Dialect, Farewell};
-use room::Closing;
+use dialect::Farewell;
+use room::{Author, Closing};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,8 +83,16 @@ struct Visit {
 enum Refused {
     /// An HTTP response.
     Response(Why, Vec<u8>),
-    /// A handshake, and then why not.
-    Farewell(Closing),
+    /// What the dialect says then: an HTTP response, or a handshake and then why not.
+    Closing(Protocol, Closing),
+}
+
+/// Where an upgrade request leads.
+enum Place {
+    /// Into a room.
+    Room(Protocol, String),
+    /// To where clients say themselves which rooms they want.
+    Trunk,
 }
 
 impl Refused {
@@ -193,11 +203,19 @@ impl Entrance {
             let response = error_response(503, SHUTTING_DOWN, Some(5));
             return refuse(&mut visit.stream, &response).await;
         }
-        match self.find_room(&visit.head) {
-            Ok(room) => match self.admit(&mut visit, &room).await {
-                Ok(admission) => self.enter(visit, &room, admission),
-                Err(refused) => self.refuse(visit, refused).await,
-            },
+        match self.find_place(&visit.head) {
+            Ok(Place::Room(protocol, room)) => {
+                let room = self.config.room_named(&room, protocol.name());
+                match self.admit(&mut visit, protocol, &room).await {
+                    Ok(admission) => self.enter(visit, protocol, &room, admission),
+                    Err(refused) => self.refuse(visit, refused).await,
+                }
+            }
+            Ok(Place::Trunk) if self.workers.shared.memory.is_full() => {
+                let full = Refused::Response(Why::Limit, error_response(503, MEMORY_FULL, Some(5)));
+                self.refuse(visit, full).await;
+            }
+            Ok(Place::Trunk) => self.open_trunk(visit).await,
             Err(refused) => self.refuse(visit, refused).await,
         }
     }
@@ -214,14 +232,27 @@ impl Entrance {
         }
     }
 
-    /// The room that an upgrade request is for.
-    fn find_room(&self, head: &RequestHead) -> Result<String, Refused> {
+    /// What an upgrade request is for.
+    fn find_place(&self, head: &RequestHead) -> Result<Place, Refused> {
         check_upgrade(head).map_err(|error| Refused::Response(Why::Malformed, error.response()))?;
         if !origins::may_connect(&self.config.origins.allowed, head.header("origin")) {
             return Err(Refused::Response(Why::Origin, error_response(403, ORIGIN, None)));
         }
         match route(head.path(), &self.config.mounts) {
-            Route::YWebsocket { room } => Ok(room),
+            Route::Room { protocol: Protocol::YSweet, .. } if !self.config.serves_y_sweet() => {
+                let off = "the y-sweet API is off: authentication is on, and there is no y_sweet.signing_key";
+                Err(Refused::Response(Why::Malformed, error_response(404, off, None)))
+            }
+            Route::Room { protocol, room } => Ok(Place::Room(protocol, room)),
+            Route::Lobby(Protocol::Hocuspocus) => Ok(Place::Trunk),
+            Route::Lobby(protocol) => {
+                let incomplete = |parameter| Refused::Closing(protocol, Closing::Incomplete(parameter));
+                if self.config.auth.is_on() && head.query_once("token").is_none() {
+                    return Err(incomplete("token"));
+                }
+                let room = head.query_once("draftId").filter(|id| is_draft_id(id));
+                Ok(Place::Room(protocol, room.ok_or_else(|| incomplete("draftId"))?))
+            }
             other => {
                 let nothing = || error_response(404, "nothing is served at this path", None);
                 Err(Refused::Response(Why::Malformed, other.refusal().unwrap_or_else(nothing)))
@@ -230,7 +261,7 @@ impl Entrance {
     }
 
     /// Who the visitor is and what it may do there.
-    async fn admit(&self, visit: &mut Visit, room: &str) -> Result<Admission, Refused> {
+    async fn admit(&self, visit: &mut Visit, protocol: Protocol, room: &str) -> Result<Admission, Refused> {
         let later = |reason: &str| Refused::Response(Why::Unavailable, error_response(503, reason, Some(5)));
         if self.workers.shared.memory.is_full() {
             let full = error_response(503, MEMORY_FULL, Some(5));
@@ -239,14 +270,14 @@ impl Entrance {
         let admitted = tokio::time::timeout_at(visit.deadline, self.gate().admit(&visit.head, room)).await;
         let admission = match admitted.unwrap_or(Err(Refusal::Later("access could not be checked in time"))) {
             Ok(admission) => admission,
-            Err(Refusal::Closing(closing)) => return Err(Refused::Farewell(closing)),
+            Err(Refusal::Closing(closing)) => return Err(Refused::Closing(protocol, closing)),
             Err(Refusal::Later(reason)) => return Err(later(reason)),
             Err(Refusal::Origin) => {
                 return Err(Refused::Response(Why::Origin, error_response(403, COOKIE_ORIGIN, None)));
             }
         };
         if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
-            return Err(Refused::Farewell(Closing::Deleted));
+            return Err(Refused::Closing(protocol, Closing::Deleted));
         }
         if admission.standing.is_some() {
             visit.accepted.belongs_to(&admission.author).map_err(|reached| Refused::limit(&reached))?;
@@ -254,12 +285,9 @@ impl Entrance {
         Ok(admission)
     }
 
-    fn dialect(&self) -> &'static dyn Dialect {
-        if self.config.y_websocket.echo { dialect::Y_WEBSOCKET } else { dialect::Y_WEBSOCKET_SILENT }
-    }
-
     /// Hands a connection to the worker of its room.
-    fn enter(&self, visit: Visit, room: &str, admission: Admission) {
+    fn enter(&self, visit: Visit, protocol: Protocol, room: &str, mut admission: Admission) {
+        let visitor = visitor(&visit.head, protocol, &mut admission);
         let Visit { stream, head, mut bytes, accepted, deadline, .. } = visit;
         let early = bytes.split_off(head.length);
         let extensions = self.config.websocket.deflate.then(|| accept_deflate(&head)).flatten();
@@ -270,9 +298,31 @@ impl Entrance {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
-        let (room, deadline, dialect) = (format!("{DOCUMENT}{room}").into(), deadline.into_std(), self.dialect());
-        let arrival = Arrival { stream, address, room, dialect, admission, hello, deflate, early, accepted, deadline };
-        self.workers.enter(arrival);
+        let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
+        let dialect = protocol.dialect(&self.config);
+        self.workers.enter(Arrival {
+            stream,
+            address,
+            room,
+            dialect,
+            admission,
+            visitor,
+            hello,
+            deflate,
+            early,
+            accepted,
+            deadline,
+        });
+    }
+
+    /// Serves a socket that carries several documents until its end.
+    async fn open_trunk(self: Arc<Self>, visit: Visit) {
+        let Visit { mut stream, head, mut bytes, accepted, .. } = visit;
+        let early = bytes.split_off(head.length);
+        let hello = accept_response(&head, head.subprotocols().next(), None);
+        if stream.write_all(&hello).await.is_ok() {
+            Trunk::new(self, stream, head, accepted).run(early).await;
+        }
     }
 
     async fn refuse(&self, mut visit: Visit, refused: Refused) {
@@ -285,9 +335,15 @@ impl Entrance {
                 let response = self.signed(&visit, &response);
                 refuse(&mut visit.stream, &response).await;
             }
-            Refused::Farewell(closing) => {
+            Refused::Closing(protocol, closing) => {
                 self.metrics.refused(Why::Credential);
-                let farewell = self.dialect().farewell(&closing);
+                let dialect = protocol.dialect(&self.config);
+                if let Some(refusal) = dialect.refusal(&closing) {
+                    tracing::info!(action = "ws.refused", requestId = visit.id, %address, %target, status = refusal.status, reason = refusal.body);
+                    let response = self.signed(&visit, &refusal_response(&refusal));
+                    return refuse(&mut visit.stream, &response).await;
+                }
+                let farewell = dialect.farewell(&closing);
                 tracing::info!(action = "ws.refused", requestId = visit.id, %address, %target, reason = farewell.reason);
                 self.say_farewell(visit, farewell).await;
             }
@@ -297,13 +353,13 @@ impl Entrance {
     /// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
     async fn say_farewell(&self, mut visit: Visit, farewell: Farewell) {
         let mut hello = accept_response(&visit.head, visit.head.subprotocols().next(), None);
-        hello.extend(farewell.message.iter().flat_map(|payload| encode_frame(Opcode::Binary, payload)));
+        hello.extend(farewell.message.iter().flat_map(encode_message));
         if visit.stream.write_all(&hello).await.is_ok() {
             // Kept for a while, because older clients come back at once; but not at any price.
             if let Some(_place) = self.connections.farewell() {
                 tokio::time::sleep(Duration::from_millis(farewell.delay_ms)).await;
             }
-            refuse(&mut visit.stream, &close_frame(farewell.code, &farewell.reason)).await;
+            refuse(&mut visit.stream, &close_frame(farewell.code.unwrap_or(1000), &farewell.reason)).await;
         }
     }
 
@@ -340,6 +396,26 @@ async fn read_head(stream: &mut Incoming) -> Result<Option<(RequestHead, Vec<u8>
             return Ok(Some((head, bytes)));
         }
     }
+}
+
+/// What a client says about itself, where its dialect asks. While nobody has to prove who they are, that is also who it is.
+fn visitor(head: &RequestHead, protocol: Protocol, admission: &mut Admission) -> Visitor {
+    let mut visitor = Visitor { name: admission.name.take(), presence_id: None };
+    if protocol == Protocol::Sessions {
+        let said = |name| head.query_value(name).filter(|value| is_name(value));
+        visitor.presence_id =
+            head.query_value("client_id").and_then(|id| id.parse().ok()).filter(|id| (1..1 << 53).contains(id));
+        if admission.trusts_all && admission.standing.is_none() {
+            admission.author = said("user_id").map_or(admission.author.clone(), Author::from);
+            visitor.name = said("user_name").or_else(|| Some("Anonymous".to_owned()));
+        }
+    }
+    visitor
+}
+
+/// What people may be called: as in a token.
+fn is_name(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Answers and closes. Whether the client still reads it is its own affair.

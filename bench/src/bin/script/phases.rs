@@ -57,7 +57,9 @@ impl Conversation {
         for effect in effects {
             let (Effect::Publish { event, .. } | Effect::Send(_, event)) = effect else { continue };
             let told = &mut self.told;
-            if let Some(body) = begin_frame(Opcode::Binary, told, |out| Y_WEBSOCKET.write(event, out)) {
+            if let Some(body) =
+                begin_frame(told, |out| Y_WEBSOCKET.write(event, out).map(|body| (Opcode::Binary, body.rest)))
+            {
                 told.extend_from_slice(body);
             }
             if self.told.len() > TOLD_BYTES {

@@ -4,12 +4,12 @@
 //! denial `2 0 varstring reason`, query `3`. What the author has written comes back to it when it is saved: that copy is its acknowledgement.
 //! Awareness is passed on unread; the room knows the clocks.
 
-use crate::{Dialect, Farewell, Frame, NO_BODY, Session};
+use crate::{Act, Body, Dialect, Entry, Farewell, Frame, Kind, NO_BODY, Session};
 use bytes::Bytes;
 use document::MessageLimits;
 use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
 use document::wire::Invalid;
-use room::{Closing, Denied, Event, Input, MemberId, StateVector, Update};
+use room::{Access, Closing, Denied, Event, Input, MemberId, StateVector, Update};
 
 const SYNC: u8 = 0;
 const AWARENESS: u8 = 1;
@@ -40,28 +40,38 @@ impl Dialect for YWebsocket {
         "y-websocket"
     }
 
-    fn write<'a>(&self, event: &'a Event, out: &mut Vec<u8>) -> Option<&'a Bytes> {
+    fn write<'a>(&self, event: &'a Event, out: &mut Vec<u8>) -> Option<Body<'a>> {
         let (kind, body): (&[u8], _) = match event {
             Event::StateVector(bytes) => (&[SYNC, STEP_1], bytes),
             Event::Missing(bytes) => (&[SYNC, STEP_2], bytes),
             // Only a step 2 makes the provider say that it is synced, and that is to mean all of it.
             Event::Base(bytes) | Event::Update(bytes) => (&[SYNC, UPDATE], bytes),
             Event::Saved { update } => (&[SYNC, UPDATE], update.as_ref().filter(|_| self.echo)?),
-            Event::Durable(_) => return None,
             Event::Awareness(bytes) => (&[AWARENESS], bytes),
             Event::Denied(Denied::ReadOnly) => {
                 out.extend(denied("read-only"));
-                return Some(&NO_BODY);
+                return Some(Body { kind: Kind::Binary, rest: &NO_BODY });
             }
+            Event::Durable(_)
+            | Event::Presence { .. }
+            | Event::Welcome { .. }
+            | Event::Arrived(_)
+            | Event::Departed(_)
+            | Event::Relayed(..)
+            | Event::Marked(_) => return None,
         };
         out.extend_from_slice(kind);
         write_var_uint(out, body.len() as u64);
-        Some(body)
+        Some(Body { kind: Kind::Binary, rest: body })
     }
 
     fn farewell(&self, closing: &Closing) -> Farewell {
-        let plain = |code, reason: &str| Farewell { message: None, delay_ms: 0, code, reason: reason.to_owned() };
-        let told = |message, code, reason| Farewell { message: Some(denied(message)), ..plain(code, reason) };
+        let plain =
+            |code, reason: &str| Farewell { message: None, delay_ms: 0, code: Some(code), reason: reason.to_owned() };
+        let told = |message, code, reason| Farewell {
+            message: Some(Frame::Binary(denied(message).into())),
+            ..plain(code, reason)
+        };
         let barred = |message, code, reason| Farewell { delay_ms: REFUSED_DELAY_MS, ..told(message, code, reason) };
         let refused = |code, reason| barred(reason, code, reason);
         match closing {
@@ -85,6 +95,10 @@ impl Dialect for YWebsocket {
             Closing::Deleted => barred("room-not-found", 4404, "room deleted"),
             Closing::Unconfirmed => plain(1013, "access cannot be checked, try again later"),
             Closing::Internal => plain(1011, "internal error"),
+            Closing::Incomplete(_) => plain(1008, "the request lacks something"),
+            Closing::Abusive(reason) => plain(1008, reason),
+            Closing::Inactive => plain(1013, "inactive"),
+            Closing::Left => plain(1000, ""),
         }
     }
 
@@ -92,8 +106,8 @@ impl Dialect for YWebsocket {
         Some(KEEP_ALIVE)
     }
 
-    fn session(&self, member: MemberId, limits: MessageLimits) -> Box<dyn Session> {
-        Box::new(YWebsocketSession { member, limits })
+    fn session(&self, entry: &Entry<'_>) -> Box<dyn Session> {
+        Box::new(YWebsocketSession { member: entry.member, limits: *entry.limits })
     }
 }
 
@@ -119,25 +133,25 @@ struct YWebsocketSession {
 }
 
 impl Session for YWebsocketSession {
-    fn open(&mut self, inputs: &mut Vec<Input>) {
-        inputs.push(Input::Ask(self.member));
-        inputs.push(Input::QueryAwareness { member: self.member, always: false });
+    fn open(&mut self, _: Access, acts: &mut Vec<Act>) {
+        acts.push(Act::Room(Input::Ask(self.member)));
+        acts.push(Act::Room(Input::QueryAwareness { member: self.member, always: false }));
     }
 
-    fn receive(&mut self, frame: Frame, inputs: &mut Vec<Input>) {
+    fn receive(&mut self, frame: Frame, _: u64, acts: &mut Vec<Act>) {
         let Frame::Binary(bytes) = frame else { return };
         let mut reader = Reader::new(&bytes);
-        let enough = inputs.len() + MESSAGES_PER_FRAME_MAX;
+        let enough = acts.len() + MESSAGES_PER_FRAME_MAX;
         while !reader.is_empty() {
-            if inputs.len() == enough {
-                inputs.push(Input::Malformed(self.member));
+            if acts.len() == enough {
+                acts.push(Act::Room(Input::Malformed(self.member)));
                 return;
             }
             match self.message(&bytes, &mut reader) {
-                Ok(Some(input)) => inputs.push(input),
+                Ok(Some(input)) => acts.push(Act::Room(input)),
                 Ok(None) => return,
                 Err(ReadError::Truncated | ReadError::IntegerTooBig | ReadError::NotUtf8) => {
-                    inputs.push(Input::Malformed(self.member));
+                    acts.push(Act::Room(Input::Malformed(self.member)));
                     return;
                 }
             }
@@ -169,8 +183,9 @@ impl YWebsocketSession {
         let input = if step == u64::from(STEP_1) {
             StateVector::decode(payload, &self.limits).map(|known| Input::Sync(self.member, known))
         } else {
-            let update = Update::validate(part_of(frame, payload), &self.limits);
-            update.map(|update| Input::Update { member: self.member, author: None, update })
+            let (update, is_answer) =
+                (Update::validate(part_of(frame, payload), &self.limits), step == u64::from(STEP_2));
+            update.map(|update| Input::Update { member: self.member, author: None, is_answer, update })
         };
         Ok(Some(input.unwrap_or_else(|invalid| match invalid {
             Invalid::Malformed(_) => Input::Malformed(self.member),

@@ -1,10 +1,12 @@
 //! Plays transcripts: clients talk to a room through their dialect, without a network, and every frame that they get is compared.
 //!
 //! One line each, `# meaning` behind it:
-//!   `A+ [read] [open] [as=NAME] [room=NAME]`  client A connects (`open`: nobody can be told apart, as without authentication)
+//!   `A+ [read] [open] [as=NAME] [room=NAME]`  client A connects (`open`: nobody can be told apart, as without authentication);
+//!       `[called=NAME] [id=NUMBER]`           what people call it, and the presence id that it asks for;
+//!       `[dialect=NAME]`                      in another dialect than the transcript's own
 //!   `A> HEX`, `A> 'text'`                     A sends a binary or a text frame
-//!   `A< HEX`                                  A is sent exactly this next
-//!   `A! CODE REASON`                          A's connection ends like this next
+//!   `A< HEX`, `A< 'text'`                     A is sent exactly this next
+//!   `A! CODE REASON`                          A's connection ends like this next (`document` for CODE: only this document of it)
 //!   `A-`                                      A's connection is gone
 //!   `durable [COUNT]`                         that many more changes are on stable storage; all of them when no count is given
 //!   `tick SECONDS`                            time passes
@@ -12,9 +14,8 @@
 //!   `limit NAME VALUE`, `silent`              first lines: another bound; authors are not echoed
 //! All that a line has as its effect must be listed below it; only the order between different clients is free.
 
-use bytes::Bytes;
-use dialect::{Dialect, Frame, Session};
-use room::{Access, Author, Effect, Event, Input, Kind, Limits, MemberId, Room, Stored};
+use dialect::{ALL, Act, Dialect, Entry, Frame, Session, Told};
+use room::{Access, Author, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Stored};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Plays one transcript. The error says where it differs, and what was sent instead.
@@ -28,7 +29,8 @@ pub(crate) fn play(transcript: &str, loud: &'static dyn Dialect, silent: &'stati
         now_ms: 0,
     };
     for (number, line) in (1..).zip(transcript.lines()) {
-        let action = line.split('#').next().unwrap_or_default().trim();
+        let action = line.split(" #").next().unwrap_or_default().trim();
+        let action = if action.starts_with('#') { "" } else { action };
         match action {
             "" => {}
             "silent" => stage.dialect = silent,
@@ -54,6 +56,7 @@ struct Place {
 }
 
 struct Client {
+    dialect: &'static dyn Dialect,
     member: MemberId,
     room: String,
     session: Option<Box<dyn Session>>,
@@ -62,8 +65,8 @@ struct Client {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Sent {
-    Frame(Vec<u8>),
-    Closed(u16, String),
+    Frame(Frame),
+    Closed(Option<u16>, String),
 }
 
 impl Stage {
@@ -76,10 +79,13 @@ impl Stage {
             return self.direct(action);
         }
         match what {
-            '<' => self.expect(who, &Sent::Frame(bytes(rest)?)),
+            '<' => self.expect(who, &Sent::Frame(frame(rest)?)),
             '!' => {
-                let (code, reason) = rest.split_once(' ').ok_or("no reason")?;
-                let code = code.parse().map_err(|_| format!("{code:?} is no close code"))?;
+                let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+                let code = match code {
+                    "document" => None,
+                    code => Some(code.parse().map_err(|_| format!("{code:?} is no close code"))?),
+                };
                 self.expect(who, &Sent::Closed(code, reason.to_owned()))
             }
             '+' => self.nothing_more().and_then(|()| self.join(who, rest)),
@@ -128,16 +134,34 @@ impl Stage {
         let room = option("room").unwrap_or_default();
         self.joined += 1;
         let member = MemberId(self.joined);
-        let mut session = self.dialect.session(member, self.limits.message);
-        let access = if has("read") { Access::Read } else { Access::Write };
+        let dialect = match option("dialect") {
+            Some(name) => {
+                *ALL.iter().find(|dialect| dialect.name() == name).ok_or_else(|| format!("no dialect {name:?}"))?
+            }
+            None => self.dialect,
+        };
         let author = Author::from(option("as").unwrap_or_else(|| who.to_string()));
-        let mut inputs = vec![Input::Join { member, kind: Kind::Client, access, author, trusts_all: has("open") }];
-        session.open(&mut inputs);
-        let client = Client { member, room: room.clone(), session: Some(session), sent: VecDeque::new() };
+        let entry = Entry {
+            member,
+            limits: &self.limits.message,
+            user: &author,
+            name: &option("called").unwrap_or_else(|| author.to_string()),
+            room: &room,
+            presence_id: option("id").map(|id| id.parse().map_err(|_| format!("{id:?} is no id"))).transpose()?,
+            updates_per_s: option("updates_per_s").map(|rate| rate.parse().unwrap_or_default()),
+            now_ms: self.now_ms,
+            chance: u128::from(self.joined),
+        };
+        let mut session = dialect.session(&entry);
+        let access = if has("read") { Access::Read } else { Access::Write };
+        let join = Input::Join { member, kind: Kind::Client, access, author, trusts_all: has("open") };
+        let mut acts = vec![Act::Room(join)];
+        session.open(access, &mut acts);
+        let client = Client { dialect, member, room, session: Some(session), sent: VecDeque::new() };
         if self.clients.insert(who, client).is_some_and(|old| old.session.is_some()) {
             return Err(format!("{who} is connected already"));
         }
-        self.handle(&room, inputs);
+        self.act(who, acts);
         Ok(())
     }
 
@@ -150,30 +174,52 @@ impl Stage {
     fn receive(&mut self, who: char, frame: &str) -> Result<(), String> {
         let client = self.clients.get_mut(&who).ok_or("was never connected")?;
         let session = client.session.as_mut().ok_or("is not connected any more")?;
-        let frame = match frame.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-            Some(text) => Frame::Text(Bytes::copy_from_slice(text.as_bytes())),
-            None => Frame::Binary(bytes(frame)?.into()),
-        };
-        let mut inputs = Vec::new();
-        session.receive(frame, &mut inputs);
-        let room = client.room.clone();
-        self.handle(&room, inputs);
+        let mut acts = Vec::new();
+        session.receive(self::frame(frame)?, self.now_ms, &mut acts);
+        self.act(who, acts);
         Ok(())
     }
 
+    /// Does what a session wants done.
+    fn act(&mut self, who: char, acts: Vec<Act>) {
+        let Some(client) = self.clients.get(&who) else { return };
+        let (room, member) = (client.room.clone(), client.member);
+        let mut effects = Vec::new();
+        for act in acts {
+            match act {
+                Act::Room(input) => self.tell_room(&room, input, &mut effects),
+                Act::Reply(frame) => {
+                    if let Some(client) = self.clients.get_mut(&who) {
+                        client.sent.push_back(Sent::Frame(frame));
+                    }
+                }
+                Act::End(closing) => self.close(&room, member, &closing),
+                Act::Renew(_) => {}
+            }
+        }
+        self.settle(&room, effects);
+    }
+
     fn handle(&mut self, room: &str, inputs: Vec<Input>) {
+        let mut effects = Vec::new();
+        inputs.into_iter().for_each(|input| self.tell_room(room, input, &mut effects));
+        self.settle(room, effects);
+    }
+
+    fn tell_room(&mut self, room: &str, input: Input, effects: &mut Vec<Effect>) {
         let limits = self.limits;
         let empty = || Place {
             room: Room::load(&Stored::default(), limits).expect("an empty room"),
             stored: Stored::default(),
         };
         let place = self.places.entry(room.to_owned()).or_insert_with(empty);
-        let mut effects = Vec::new();
-        for input in inputs {
-            place.room.handle(input, self.now_ms, &mut effects);
-        }
-        if place.room.presence_waits() {
-            place.room.handle(Input::TellPresence, self.now_ms, &mut effects);
+        place.room.handle(input, self.now_ms, effects);
+    }
+
+    /// Carries effects out, and has the room tell presence that waits.
+    fn settle(&mut self, room: &str, mut effects: Vec<Effect>) {
+        if self.places.get(room).is_some_and(|place| place.room.presence_waits()) {
+            self.tell_room(room, Input::TellPresence, &mut effects);
         }
         for effect in effects {
             self.carry_out(room, effect);
@@ -189,25 +235,30 @@ impl Stage {
                 let members =
                     self.clients.values().filter(|client| client.room == room && Some(client.member) != except);
                 let members: Vec<MemberId> = members.map(|client| client.member).collect();
-                members.into_iter().for_each(|member| self.tell(member, &event));
+                members.into_iter().for_each(|member| self.tell(member, &event, false));
             }
-            Effect::Send(member, event) => self.tell(member, &event),
+            Effect::Send(member, event) => self.tell(member, &event, true),
             Effect::Place(_) => {}
-            Effect::Close(member, closing) => {
-                let farewell = self.dialect.farewell(&closing);
-                let Some(client) = self.clients.values_mut().find(|client| client.member == member) else { return };
-                client.sent.extend(farewell.message.map(Sent::Frame));
-                client.sent.push_back(Sent::Closed(farewell.code, farewell.reason));
-                client.session = None;
-                self.handle(room, vec![Input::Leave(member)]);
-            }
+            Effect::Close(member, closing) => self.close(room, member, &closing),
         }
     }
 
-    fn tell(&mut self, member: MemberId, event: &Event) {
+    fn close(&mut self, room: &str, member: MemberId, closing: &Closing) {
+        let Some(client) = self.clients.values_mut().find(|client| client.member == member) else { return };
+        let farewell = client.dialect.farewell(closing);
+        client.sent.extend(farewell.message.map(Sent::Frame));
+        client.sent.push_back(Sent::Closed(farewell.code, farewell.reason));
+        client.session = None;
+        self.handle(room, vec![Input::Leave(member)]);
+    }
+
+    fn tell(&mut self, member: MemberId, event: &Event, is_private: bool) {
         let connected = |client: &&mut Client| client.member == member && client.session.is_some();
-        if let (Some(client), Some(frame)) = (self.clients.values_mut().find(connected), self.dialect.encode(event)) {
-            client.sent.push_back(Sent::Frame(frame));
+        let Some(client) = self.clients.values_mut().find(connected) else { return };
+        let told = client.session.as_mut().filter(|_| is_private).map(|session| session.tell(event));
+        match told {
+            Some(Told::Own(frames)) => client.sent.extend(frames.into_iter().map(Sent::Frame)),
+            Some(Told::InCommon) | None => client.sent.extend(client.dialect.encode(event).map(Sent::Frame)),
         }
     }
 
@@ -268,19 +319,30 @@ impl Stage {
 
 fn shown(who: char, sent: &Sent) -> String {
     match sent {
-        Sent::Frame(frame) => format!("{who}< {}", hex(frame)),
-        Sent::Closed(code, reason) => format!("{who}! {code} {reason}"),
+        Sent::Frame(Frame::Binary(bytes)) => format!("{who}< {}", hex(bytes)),
+        Sent::Frame(Frame::Text(text)) => format!("{who}< '{}'", String::from_utf8_lossy(text)),
+        Sent::Closed(Some(code), reason) => format!("{who}! {code} {reason}"),
+        Sent::Closed(None, reason) => format!("{who}! document {reason}"),
     }
 }
 
 fn first_difference(sent: &Sent, expected: &Sent) -> String {
     let (Sent::Frame(sent), Sent::Frame(expected)) = (sent, expected) else { return String::new() };
-    let same = sent.iter().zip(expected).take_while(|(one, other)| one == other).count();
+    let (sent, expected) = (sent.payload(), expected.payload());
+    let same = sent.iter().zip(expected.iter()).take_while(|(one, other)| one == other).count();
     format!("  the first {same} bytes are the same; {} were expected, {} sent\n", expected.len(), sent.len())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A binary frame from hex, or a text frame from what is between quotation marks.
+fn frame(words: &str) -> Result<Frame, String> {
+    match words.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        Some(text) => Ok(Frame::text(text)),
+        None => Ok(Frame::Binary(bytes(words)?.into())),
+    }
 }
 
 /// Bytes from hex pairs.

@@ -2,9 +2,9 @@
 
 use crate::transcript::{bytes, hex, play};
 use bytes::Bytes;
-use dialect::{Frame, Y_WEBSOCKET, Y_WEBSOCKET_SILENT};
+use dialect::{Act, Entry, Frame, Session, Y_WEBSOCKET, Y_WEBSOCKET_SILENT};
 use document::{Exceeded, MessageLimits};
-use room::{Closing, Denied, Event, Input, MemberId};
+use room::{Access, Closing, Denied, Event, Input, MemberId};
 use std::path::Path;
 
 #[test]
@@ -43,15 +43,46 @@ const FRAMES: &str = include_str!("../../testdata/y-websocket-frames.txt");
 
 /// What a frame means to the room.
 fn received(frame: Frame) -> Vec<String> {
-    let mut inputs = Vec::new();
-    Y_WEBSOCKET.session(MemberId(7), MessageLimits::default()).receive(frame, &mut inputs);
-    inputs.iter().map(input_in_words).collect()
+    inputs_of(frame).iter().map(input_in_words).collect()
+}
+
+fn session() -> Box<dyn Session> {
+    let (limits, user) = (MessageLimits::default(), "u".into());
+    let entry = Entry {
+        member: MemberId(7),
+        limits: &limits,
+        user: &user,
+        name: "u",
+        room: "r",
+        presence_id: None,
+        updates_per_s: None,
+        now_ms: 0,
+        chance: 0,
+    };
+    Y_WEBSOCKET.session(&entry)
+}
+
+fn inputs_of(frame: Frame) -> Vec<Input> {
+    let mut acts = Vec::new();
+    session().receive(frame, 0, &mut acts);
+    inputs_among(acts)
+}
+
+/// This dialect leaves everything to the room.
+fn inputs_among(acts: Vec<Act>) -> Vec<Input> {
+    let input = |act| match act {
+        Act::Room(input) => input,
+        other => panic!("{other:?}"),
+    };
+    acts.into_iter().map(input).collect()
 }
 
 fn input_in_words(input: &Input) -> String {
     match input {
         Input::Sync(MemberId(7), known) => format!("sync {:?}", known.entries()),
-        Input::Update { member: MemberId(7), author: None, update } => format!("update {}", hex(update.bytes())),
+        Input::Update { member: MemberId(7), author: None, update, .. } => {
+            format!("update {}", hex(update.bytes()))
+        }
         Input::Awareness(MemberId(7), bytes) => format!("awareness {}", hex(bytes)),
         Input::QueryAwareness { member: MemberId(7), always: true } => "query".into(),
         Input::Malformed(MemberId(7)) => "malformed".into(),
@@ -86,8 +117,7 @@ fn no_beginning_of_a_frame_is_misread() {
 #[test]
 fn payloads_are_slices_of_the_frame_unless_they_would_pin_much_more() {
     let frame = Bytes::from(bytes("00 02 0c 01 01 01 00 04 01 01 74 02 68 69 00 01 01 00").expect("hex"));
-    let mut inputs = Vec::new();
-    Y_WEBSOCKET.session(MemberId(7), MessageLimits::default()).receive(Frame::Binary(frame.clone()), &mut inputs);
+    let inputs = inputs_of(Frame::Binary(frame.clone()));
     let within = |bytes: &[u8]| frame.as_ptr_range().contains(&bytes.as_ptr());
     match inputs.as_slice() {
         [Input::Update { update, .. }, Input::Awareness(_, states)] => {
@@ -99,17 +129,16 @@ fn payloads_are_slices_of_the_frame_unless_they_would_pin_much_more() {
 
 #[test]
 fn a_frame_of_very_many_messages_is_read_no_further() {
-    let mut inputs = Vec::new();
-    let frame = Bytes::from(vec![3; 5_000]);
-    Y_WEBSOCKET.session(MemberId(7), MessageLimits::default()).receive(Frame::Binary(frame), &mut inputs);
+    let inputs = inputs_of(Frame::Binary(vec![3; 5_000].into()));
     assert_eq!(inputs.len(), 1_025);
     assert!(matches!(inputs.last(), Some(Input::Malformed(MemberId(7)))));
 }
 
 #[test]
 fn a_session_opens_with_step_one_and_whoever_is_there() {
-    let mut inputs = Vec::new();
-    Y_WEBSOCKET.session(MemberId(7), MessageLimits::default()).open(&mut inputs);
+    let mut acts = Vec::new();
+    session().open(Access::Write, &mut acts);
+    let inputs = inputs_among(acts);
     assert!(
         matches!(
             inputs.as_slice(),
@@ -140,19 +169,19 @@ fn events_become_frames() {
         (Event::Denied(Denied::ReadOnly), Some("02 00 09 72 65 61 64 2d 6f 6e 6c 79".into())),
     ];
     for (event, expected) in cases {
-        assert_eq!(Y_WEBSOCKET.encode(&event).map(|frame| hex(&frame)), expected, "{event:?}");
+        assert_eq!(Y_WEBSOCKET.encode(&event).map(|frame| hex(frame.payload())), expected, "{event:?}");
         let silent = expected.filter(|_| !matches!(event, Event::Saved { .. }));
-        assert_eq!(Y_WEBSOCKET_SILENT.encode(&event).map(|frame| hex(&frame)), silent, "{event:?}");
+        assert_eq!(Y_WEBSOCKET_SILENT.encode(&event).map(|frame| hex(frame.payload())), silent, "{event:?}");
     }
     assert_eq!(Y_WEBSOCKET.keep_alive().map(hex), Some("01 01 00".into()), "W5");
     let long = Event::Update(vec![7; 300].into());
-    assert_eq!(Y_WEBSOCKET.encode(&long).map(|frame| hex(&frame[..5])), Some("00 02 ac 02 07".into()));
+    assert_eq!(Y_WEBSOCKET.encode(&long).map(|frame| hex(&frame.payload()[..5])), Some("00 02 ac 02 07".into()));
 }
 
 #[test]
 fn farewells_are_the_table_of_the_protocol() {
     let beyond = |exceeded: Exceeded| Closing::Beyond(exceeded.to_string());
-    let denied = |reason: &str| Some([&[2, 0, reason.len() as u8], reason.as_bytes()].concat());
+    let denied = |reason: &str| Some(Frame::Binary([&[2, 0, reason.len() as u8], reason.as_bytes()].concat().into()));
     let kind = "content kind 11 is not supported";
     let table = [
         (Closing::Malformed, None, 0, 4400, "malformed message"),
@@ -183,7 +212,7 @@ fn farewells_are_the_table_of_the_protocol() {
     for (closing, message, delay_ms, code, reason) in table {
         let farewell = Y_WEBSOCKET.farewell(&closing);
         let told = (farewell.message, farewell.delay_ms, farewell.code, farewell.reason.as_str());
-        assert_eq!(told, (message, delay_ms, code, reason), "{closing:?}");
+        assert_eq!(told, (message, delay_ms, Some(code), reason), "{closing:?}");
         assert!(farewell.reason.len() <= 123, "{closing:?}: a close frame takes 123 bytes");
     }
     let largest = usize::MAX;

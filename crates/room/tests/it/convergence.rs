@@ -277,7 +277,7 @@ impl World {
 impl Connection {
     fn send(&mut self, bytes: Vec<u8>) {
         let update = Update::validate(Bytes::from(bytes), &MessageLimits::default()).expect("a valid update");
-        self.to_room.push_back(Input::Update { member: self.member, author: None, update });
+        self.to_room.push_back(Input::Update { member: self.member, author: None, is_answer: false, update });
     }
 }
 

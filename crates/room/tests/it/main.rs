@@ -5,6 +5,7 @@
 mod acknowledgement;
 mod awareness;
 mod convergence;
+mod guests;
 mod refusal;
 mod script;
 mod snapshot;

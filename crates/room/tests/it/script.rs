@@ -1,7 +1,8 @@
 //! Scripts: lines that happen to a room, and below each, behind `>`, every effect that it has, in order.
 //!
 //! What happens: `A joins [as NAME] [reading] [trusting] [as-peer]`, `A leaves`, `A may read|write`, `A asks`, `A syncs [in-one] VECTOR`,
-//! `A writes UPDATE [for NAME]`, `A says ID:CLOCK STATE; ...`, `A sends HEX` (awareness as bytes), `A arrives` and `A queries` (asks who is present),
+//! `A writes UPDATE [for NAME | as-answer]`, `A says ID:CLOCK STATE; ...`, `A sends HEX` (awareness as bytes), `A arrives` and `A queries` (asks who is present),
+//! `A introduces itself [as ID]`, `A shows STATE`, `A hides`, `A relays TEXT`, `A marks TEXT`, `A wants every answer` (and no second chance),
 //! `A is malformed`, `A is beyond`, `A catches up`, `durable OFFSET`, `wait SECONDS` (with a tick at the end), `later SECONDS` (without one), `tell` (presence), `restart`
 //! (the room is made again from what was logged), `compact` (what was logged becomes a snapshot). Presence that waits is told at the end of a line,
 //! unless the line ends in `...`. Updates and vectors are names of the table below or hex. A state may be written `<65536 bytes>`.
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use document::MessageLimits;
 use document::lib0::{Reader, write_var_bytes, write_var_uint};
 use room::{
-    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Snapshot, StateVector, Stored,
-    Update,
+    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, Manner, MemberId, Person, Room, Snapshot,
+    StateVector, Stored, Topic, Update,
 };
 use std::collections::BTreeMap;
 
@@ -171,14 +172,24 @@ fn input(member: MemberId, words: &[&str], line: &str) -> Input {
         "syncs" => Input::Sync(member, vector(&rest())),
         "writes" => {
             let (text, author) = (rest(), behind(words, "for"));
-            let bytes = text.split(" for ").next().unwrap_or_default();
-            Input::Update { member, author, update: update(bytes) }
+            let bytes = text.split(" for ").next().unwrap_or_default().trim_end_matches(" as-answer");
+            Input::Update { member, author, is_answer: words.contains(&"as-answer"), update: update(bytes) }
         }
         "says" => Input::Awareness(member, awareness(&rest())),
         "sends" => Input::Awareness(member, bytes(&rest())),
         "arrives" => Input::QueryAwareness { member, always: false },
         "queries" => Input::QueryAwareness { member, always: true },
         "catches" => Input::CatchUp(member),
+        "wants" => Input::Adopt(member, Manner { each_denial: true, malformed_per_minute_max: Some(1) }),
+        "introduces" => {
+            let person = Person { id: words[0].to_lowercase().into(), name: words[0].into() };
+            let id = behind(words, "as").map(|id| id.parse().expect("an id"));
+            Input::Introduce { member, person: std::sync::Arc::new(person), id, chance: 1_000 }
+        }
+        "shows" => Input::Present(member, Some(rest().into())),
+        "hides" => Input::Present(member, None),
+        "relays" => Input::Relay { member, topic: Topic("talk"), payload: rest().into() },
+        "marks" => Input::Mark(member, rest().into()),
         "is" if words[2] == "malformed" => Input::Malformed(member),
         "is" if words[2] == "beyond" => Input::Beyond(member, document::Exceeded::Kind(11)),
         _ => panic!("cannot read {line:?}"),
@@ -222,6 +233,17 @@ fn event_in_words(event: &Event) -> String {
         Event::Durable(offset) => format!("durable {offset}"),
         Event::Awareness(bytes) => format!("awareness {}", awareness_in_words(bytes)),
         Event::Denied(denied) => format!("denied {denied:?}"),
+        Event::Presence { id, state } => {
+            format!("presence {id} {}", String::from_utf8_lossy(state.as_deref().unwrap_or(b"none")))
+        }
+        Event::Welcome { id, people } => {
+            let people: Vec<_> = people.iter().map(|person| &*person.id).collect();
+            format!("welcome as {id} among [{}]", people.join(" "))
+        }
+        Event::Arrived(person) => format!("arrived {} ({})", person.id, person.name),
+        Event::Departed(person) => format!("departed {} ({})", person.id, person.name),
+        Event::Relayed(Topic(topic), bytes) => format!("relayed {topic} {}", String::from_utf8_lossy(bytes)),
+        Event::Marked(bytes) => format!("marked {}", String::from_utf8_lossy(bytes)),
     }
 }
 

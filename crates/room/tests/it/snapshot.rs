@@ -195,7 +195,11 @@ fn snapshot_and_changes_make_the_room_that_was() {
         };
         live.handle(joins, 0, &mut effects);
         for text in all {
-            live.handle(Input::Update { member, author: None, update: update(text) }, 1_000, &mut effects);
+            live.handle(
+                Input::Update { member, author: None, is_answer: false, update: update(text) },
+                1_000,
+                &mut effects,
+            );
             for effect in effects.drain(..) {
                 if let Effect::Append(change) = effect {
                     log.push(change);
@@ -247,7 +251,11 @@ fn a_stored_snapshot_is_handed_on_as_it_is() {
         let member = MemberId(1);
         room.handle(join(member), 0, &mut Vec::new());
         for text in ["A3", "X2"] {
-            room.handle(Input::Update { member, author: None, update: update(text) }, 0, &mut Vec::new());
+            room.handle(
+                Input::Update { member, author: None, is_answer: false, update: update(text) },
+                0,
+                &mut Vec::new(),
+            );
         }
         room
     }] {

@@ -169,7 +169,7 @@ fn who_sends_what_has_to_wait_is_asked_once_until_something_was_applied() {
         let bytes: Vec<u8> = hex.split(' ').map(|byte| u8::from_str_radix(byte, 16).expect("hex")).collect();
         let update = Update::validate(Bytes::from(bytes), &Limits::default().message).expect("valid");
         let (mut effects, member) = (Vec::new(), MemberId(1));
-        stage.room.handle(Input::Update { member, author: None, update }, stage.now_ms, &mut effects);
+        stage.room.handle(Input::Update { member, author: None, is_answer: false, update }, stage.now_ms, &mut effects);
         effects.iter().filter(|effect| matches!(effect, Effect::Send(_, Event::StateVector(_)))).count()
     };
     // Clocks 1 and 2 of client 5 wait for 0; client 9 has nothing to wait for; 4 waits for 3.

@@ -158,6 +158,11 @@ impl Authenticator {
         self.entitle(identity, room, None, Lane::Newcomers).await
     }
 
+    async fn look_at(&self, token: &str, room: &str) -> Result<Admission, Refusal> {
+        let identity = self.identify(token, room).await?;
+        self.entitle(identity, room, None, Lane::Members).await
+    }
+
     /// A browser sends cookies along whichever page asks: only listed pages may use them.
     fn check_origin(&self, head: &RequestHead) -> Result<(), Refusal> {
         let origin = head.header("origin");
@@ -242,9 +247,9 @@ impl Authenticator {
             let at_s = if at_s > now_s() { at_s } else { at_s.saturating_add(self.rules.leeway_s) };
             Instant::now() + Duration::from_secs(at_s.saturating_sub(now_s()).min(YEARS_S))
         });
-        let author = identity.user.clone();
+        let (author, name) = (identity.user.clone(), identity.name.clone());
         let standing = Standing { identity, expires, lifetime, rates, generation: 0, session };
-        Ok(Admission { author, access, trusts_all: false, standing: Some(Box::new(standing)) })
+        Ok(Admission { author, name, access, trusts_all: false, standing: Some(Box::new(standing)) })
     }
 
     /// What a room allows by itself. Asked only when the credential does not say; with a webhook that decides instead.
@@ -287,6 +292,10 @@ fn refuse(closing: Closing, reason: &str, room: &str) -> Refusal {
 impl Gate for Authenticator {
     fn admit<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(self.noted(self.visit(head, room)))
+    }
+
+    fn present<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.look_at(token, room)))
     }
 
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {

@@ -34,6 +34,11 @@ pub trait Gate: Send + Sync {
     /// Who the visitor is and what it may do in this room, or why it may not enter.
     fn admit<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>>;
 
+    /// The same by a token that was shown later, in a message.
+    fn present<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Closing(Closing::Unauthorized))))
+    }
+
     /// The same about somebody who is in: from what is known of it, without a request.
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>>;
 
@@ -51,6 +56,8 @@ pub trait Gate: Send + Sync {
 pub struct Admission {
     /// Whom its changes are credited to.
     pub author: Author,
+    /// What people call it, where that is known.
+    pub name: Option<String>,
     /// What it may do.
     pub access: Access,
     /// True when identities mean nothing, because anybody can have any.
@@ -146,12 +153,16 @@ pub struct Anonymous;
 impl Anonymous {
     fn admission() -> Admission {
         static AUTHOR: LazyLock<Author> = LazyLock::new(|| "anonymous".into());
-        Admission { author: AUTHOR.clone(), access: Access::Write, trusts_all: true, standing: None }
+        Admission { author: AUTHOR.clone(), name: None, access: Access::Write, trusts_all: true, standing: None }
     }
 }
 
 impl Gate for Anonymous {
     fn admit<'a>(&'a self, _: &'a RequestHead, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(std::future::ready(Ok(Self::admission())))
+    }
+
+    fn present<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(std::future::ready(Ok(Self::admission())))
     }
 

@@ -18,8 +18,10 @@ pub use value::{KeepLog, Secret};
 
 use crate::address::{ForwardHeader, Trusted};
 use crate::fetch::Url;
+use crate::liveness::Patience;
 use crate::logging::{LogFormat, LogLevel};
 use crate::routes::Mounts;
+use dialect::{Dialect, Expiry};
 use identity::{Algorithm, ClaimNames, Permission, RoomPattern};
 
 /// When a change counts as saved, and when others see it.
@@ -96,10 +98,20 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Where the dialects are mounted.
     pub mounts: Mounts,
+    /// Each dialect has rooms of its own.
+    pub isolate: bool,
     /// Of the WebSocket codec.
     pub websocket: WebsocketConfig,
     /// Of the y-websocket dialect.
     pub y_websocket: YWebsocketConfig,
+    /// Of the hocuspocus dialect.
+    pub hocuspocus: HocuspocusConfig,
+    /// Of the y-sweet dialect.
+    pub y_sweet: YSweetConfig,
+    /// Of the json-yjs dialect.
+    pub json_yjs: JsonYjsConfig,
+    /// Of the sessions dialect.
+    pub sessions: SessionsConfig,
     /// Bounds on what clients may use.
     pub limits: Limits,
     /// Addresses that have no limits of their own.
@@ -178,10 +190,71 @@ pub struct AuthConfig {
     pub webhook_secret: Secret,
     /// How long the application and the identity provider may take to answer, in milliseconds.
     pub time_out_ms: u64,
+    /// Documents have tokens of their own (`y_sweet.signing_key`).
+    pub has_document_keys: bool,
     /// Other machines may be asked without TLS.
     pub insecure_http: bool,
     /// What rooms allow to people whose credential does not say; the first pattern that matches counts.
     pub rooms: Vec<(RoomPattern, Permission)>,
+}
+
+impl Config {
+    /// How often the sockets of a dialect are pinged, and how long they may be silent.
+    pub(crate) fn patience(&self, dialect: &str) -> Patience {
+        let usual = Patience { ping_ms: self.ping_ms, silence_ms: None, inactive_ms: None };
+        match dialect {
+            "y-sweet" => {
+                Patience { ping_ms: self.y_sweet.ping_ms, silence_ms: Some(self.y_sweet.silence_ms), inactive_ms: None }
+            }
+            "json-yjs" => Patience {
+                ping_ms: self.json_yjs.ping_ms,
+                silence_ms: Some(self.json_yjs.silence_ms),
+                inactive_ms: None,
+            },
+            "sessions" => Patience {
+                ping_ms: self.sessions.ping_ms,
+                silence_ms: Some(self.sessions.silence_ms),
+                inactive_ms: Some(self.sessions.inactive_ms),
+            },
+            _ => usual,
+        }
+    }
+
+    /// Whether the y-sweet API is there: without keys of its own it would be a way around authentication.
+    pub(crate) fn serves_y_sweet(&self) -> bool {
+        self.mounts.y_sweet.is_some() && (!self.auth.is_on() || !self.y_sweet.signing_key.is_empty())
+    }
+
+    /// What becomes of a dialect's connection whose token runs out.
+    pub(crate) fn expiry(&self, dialect: &dyn Dialect) -> Expiry {
+        match dialect.name() {
+            "y-sweet" if self.y_sweet.end_with_token => Expiry::Ends,
+            "json-yjs" if self.json_yjs.end_with_token => Expiry::Ends,
+            _ => dialect.expiry(),
+        }
+    }
+
+    /// A room as the clients of a dialect call it, from its key in the store.
+    pub(crate) fn room_of<'k>(&self, key: &'k str, dialect: &str) -> &'k str {
+        let name = name_of(key);
+        match self.isolate {
+            true => name.strip_prefix(dialect).and_then(|name| name.strip_prefix('/')).unwrap_or(name),
+            false => name,
+        }
+    }
+
+    /// A room as the rules about rooms call it.
+    pub(crate) fn room_named(&self, name: &str, dialect: &str) -> String {
+        if self.isolate { format!("{dialect}/{name}") } else { name.to_owned() }
+    }
+
+    /// The shortest time after which something may have to be done for a socket.
+    pub(crate) fn shortest_wait_ms(&self) -> u64 {
+        let all = dialect::ALL.iter().map(|dialect| self.patience(dialect.name()));
+        let patience = all.flat_map(|patience| [Some(patience.ping_ms), patience.silence_ms, patience.inactive_ms]);
+        let others = [self.keep_alive_ms, self.slow_consumer_ms];
+        patience.flatten().chain(others).min().unwrap_or(self.ping_ms)
+    }
 }
 
 impl AuthConfig {
@@ -192,6 +265,7 @@ impl AuthConfig {
             || self.jwks_url.is_some()
             || self.session_url.is_some()
             || self.api_keys
+            || self.has_document_keys
     }
 
     /// What tokens must keep to.
@@ -238,6 +312,56 @@ pub struct WebsocketConfig {
 pub struct YWebsocketConfig {
     /// A sender gets its own updates back once they are saved.
     pub echo: bool,
+}
+
+/// Of the hocuspocus dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HocuspocusConfig {
+    /// How long a socket may be without an accepted document, in milliseconds.
+    pub lobby_ms: u64,
+}
+
+/// Of the y-sweet dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct YSweetConfig {
+    /// What an application's backend shows; empty: it need not show anything.
+    pub server_token: Secret,
+    /// Document tokens are signed with it; empty: there are none.
+    pub signing_key: Secret,
+    /// The address that clients are given, such as `https://collab.example.com`; empty: the one that was asked.
+    pub url_prefix: String,
+    /// Time between two WebSocket pings, in milliseconds.
+    pub ping_ms: u64,
+    /// A connection of which nothing is heard for so long is dropped, in milliseconds.
+    pub silence_ms: u64,
+    /// A connection ends with its token.
+    pub end_with_token: bool,
+    /// Errors say only a status.
+    pub production: bool,
+}
+
+/// Of the json-yjs dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JsonYjsConfig {
+    /// Time between two WebSocket pings, in milliseconds.
+    pub ping_ms: u64,
+    /// A connection of which nothing is heard for so long is dropped, in milliseconds.
+    pub silence_ms: u64,
+    /// Updates that one connection may send in a second; 0: any number.
+    pub updates_per_s: u64,
+    /// A connection ends with its token.
+    pub end_with_token: bool,
+}
+
+/// Of the sessions dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionsConfig {
+    /// Time between two WebSocket pings, in milliseconds.
+    pub ping_ms: u64,
+    /// A connection of which nothing is heard for so long is dropped, in milliseconds.
+    pub silence_ms: u64,
+    /// The same, with a close code.
+    pub inactive_ms: u64,
 }
 
 /// Bounds on what clients may use. Bytes, connections, or bytes per second, as the names say.
@@ -388,6 +512,7 @@ impl Config {
                 cookie: String::new(),
                 claims: ClaimNames::default(),
                 api_keys: false,
+                has_document_keys: false,
                 session_url: None,
                 session_ms: 0,
                 permission_url: None,
@@ -398,9 +523,14 @@ impl Config {
             },
             origins: OriginsConfig { allowed: Vec::new() },
             admin: AdminConfig { listen: None, public: false, ignore_damage: false },
-            mounts: Mounts { y_websocket: None, root_rooms: false },
+            mounts: Mounts::nowhere(),
             websocket: WebsocketConfig { deflate: false, deflate_bytes_min: 0 },
             y_websocket: YWebsocketConfig { echo: false },
+            hocuspocus: HocuspocusConfig::default(),
+            y_sweet: YSweetConfig::default(),
+            json_yjs: JsonYjsConfig::default(),
+            sessions: SessionsConfig::default(),
+            isolate: false,
             limits: Limits::default(),
             exempt: Trusted::default(),
             store: StoreConfig::default(),

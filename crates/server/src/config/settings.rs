@@ -140,9 +140,40 @@ const PROXY_HEADER: Kind = Kind::Choice {
     names: || names(ForwardHeader::NAMED),
     set: |config, name| choose(ForwardHeader::NAMED, name).map(|header| config.proxy.header = header),
 };
-const MOUNT: Kind = Kind::Text {
-    allowed: "a path such as /y, without a slash at the end and not below /ws or /_concord; or empty for off",
-    set: set_mount,
+const MOUNT_Y_WEBSOCKET: Kind =
+    mount(|config, text| set_mount(text, &[]).map(|mount| config.mounts.y_websocket = mount));
+const MOUNT_HOCUSPOCUS: Kind = mount(|config, text| set_mount(text, &[]).map(|mount| config.mounts.hocuspocus = mount));
+const MOUNT_JSON_YJS: Kind =
+    mount(|config, text| set_mount(text, &["/ws"]).map(|mount| config.mounts.json_yjs = mount));
+const MOUNT_SESSIONS: Kind =
+    mount(|config, text| set_mount(text, &["/ws/document"]).map(|mount| config.mounts.sessions = mount));
+const MOUNT_Y_SWEET: Kind = Kind::Text {
+    allowed: "/, or a path such as /y-sweet, without a slash at the end and not below /ws or /_concord; or empty for off",
+    set: |config, text| {
+        let mount = if text == "/" { Some(String::new()) } else { set_mount(text, &[])? };
+        config.mounts.y_sweet = mount;
+        Some(())
+    },
+};
+const SERVER_TOKEN: Kind = Kind::Text {
+    allowed: "empty, or at least 16 bytes of text",
+    set: |config, text| (text.is_empty() || text.len() >= 16).then(|| config.y_sweet.server_token = Secret::new(text)),
+};
+const SIGNING_KEY: Kind = Kind::Text {
+    allowed: "empty, or at least 32 bytes of text",
+    set: |config, text| {
+        config.y_sweet.signing_key = set_secret(text)?;
+        config.auth.has_document_keys = !text.is_empty();
+        Some(())
+    },
+};
+const URL_PREFIX: Kind = Kind::Text {
+    allowed: "empty, or an address that begins with https:// or http://, without a query",
+    set: |config, text| {
+        let legal = text.is_empty() || text.starts_with("https://") || text.starts_with("http://");
+        (legal && !text.contains(['?', '#', ' ']))
+            .then(|| config.y_sweet.url_prefix = text.trim_end_matches('/').to_owned())
+    },
 };
 const ORIGINS: Kind = Kind::List {
     allowed: "\"*\", or origins as browsers send them, such as \"https://app.example\", without a path; \"https://*.app.example\" for subdomains; \"null\" for pages without an origin",
@@ -207,6 +238,13 @@ const ADMIN_LISTEN: Kind = Kind::Text {
         Some(())
     },
 };
+
+const fn mount(set: fn(&mut Config, &str) -> Option<()>) -> Kind {
+    Kind::Text {
+        allowed: "a path such as /y, without a slash at the end and not below /ws or /_concord; or empty for off",
+        set,
+    }
+}
 
 const fn text_list(field: fn(&mut Config) -> &mut Vec<String>) -> Kind {
     Kind::Texts { field, allowed: "a list of texts" }
@@ -298,11 +336,32 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("admin.listen", ADMIN_LISTEN, "", "Address and port of the admin API and the metrics. Every request needs an API key with the scope `admin`."),
     Setting::new("admin.public", Kind::Bool(|c| &mut c.admin.public), "false", "The admin API is also answered where clients connect, at /api/admin and /metrics."),
     Setting::new("admin.ignore_damage", Kind::Bool(|c| &mut c.admin.ignore_damage), "false", "Starts although decisions of administrators (locks, deletions, revocations) were damaged on the disk, without those that are lost."),
-    Setting::new("mounts.y_websocket", MOUNT, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
+    Setting::new("mounts.y_websocket", MOUNT_Y_WEBSOCKET, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
     Setting::new("mounts.root_rooms", Kind::Bool(|c| &mut c.mounts.root_rooms), "true", "Every path that is not reserved is a y-websocket room, so that `ws://HOST` works as a provider's server URL."),
+    Setting::new("mounts.hocuspocus", MOUNT_HOCUSPOCUS, "/hocuspocus", "Where hocuspocus clients connect. Empty: nowhere."),
+    Setting::new("mounts.root_hocuspocus", Kind::Bool(|c| &mut c.mounts.root_hocuspocus), "true", "They may also connect to `ws://HOST`, without a path."),
+    Setting::new("mounts.y_sweet", MOUNT_Y_SWEET, "/", "Where the y-sweet API is, and its documents: `/d/ID/ws/ID`. Empty: nowhere."),
+    Setting::new("mounts.json_yjs", MOUNT_JSON_YJS, "/ws", "Where json-yjs clients connect: `/ws?draftId=ID`. Empty: nowhere."),
+    Setting::new("mounts.sessions", MOUNT_SESSIONS, "/ws/document", "Where the rooms of the sessions dialect are: `/ws/document/ID`. Empty: nowhere."),
+    Setting::new("namespaces.isolate", Kind::Bool(|c| &mut c.isolate), "false", "Each dialect has rooms of its own: their names get the dialect's name before them, such as `hocuspocus/ROOM`. Otherwise the same name is the same document in all of them."),
     Setting::new("websocket.deflate", Kind::Bool(|c| &mut c.websocket.deflate), "true", "Clients that offer compression (permessage-deflate), as browsers do, get it. Documents become about half as large on their way; such a client then compresses what it sends too, which costs the server 3 us a keystroke."),
     Setting::new("websocket.deflate_bytes_min", size(|c| &mut c.websocket.deflate_bytes_min, 0, GIB), "1 KiB", "Of one message, below which it is sent uncompressed: documents profit, keystrokes do not."),
     Setting::new("y_websocket.echo", Kind::Bool(|c| &mut c.y_websocket.echo), "true", "Senders get their own updates back once they are saved. Version 4 of the provider waits for it."),
+    Setting::new("hocuspocus.lobby_ms", ms(|c| &mut c.hocuspocus.lobby_ms, 10, 3_600_000), "60000", "A hocuspocus connection without an accepted document is closed (4408) after so long, whatever it sends."),
+    Setting::new("y_sweet.server_token", SERVER_TOKEN, "", "What an application's backend shows to make documents and tokens: the user part of its connection string.").secret(),
+    Setting::new("y_sweet.signing_key", SIGNING_KEY, "", "Document tokens are signed with it. It switches authentication on for the whole server; where authentication is on for another reason and there is no such key, the y-sweet API is off.").secret(),
+    Setting::new("y_sweet.url_prefix", URL_PREFIX, "", "The address that clients are told to connect to, such as https://collab.example.com. Empty: the host that the backend has asked."),
+    Setting::new("y_sweet.production", Kind::Bool(|c| &mut c.y_sweet.production), "false", "Errors of the y-sweet API say their status and nothing else."),
+    Setting::new("y_sweet.ping_ms", ms(|c| &mut c.y_sweet.ping_ms, 10, 600_000), "20000", "Time between two WebSocket pings of y-sweet clients."),
+    Setting::new("y_sweet.silence_ms", ms(|c| &mut c.y_sweet.silence_ms, 20, 3_600_000), "40000", "A y-sweet connection of which nothing is heard for so long is dropped."),
+    Setting::new("y_sweet.end_with_token", Kind::Bool(|c| &mut c.y_sweet.end_with_token), "false", "A y-sweet connection ends when its token runs out. Otherwise tokens count when a client connects."),
+    Setting::new("json_yjs.ping_ms", ms(|c| &mut c.json_yjs.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings of json-yjs clients."),
+    Setting::new("json_yjs.silence_ms", ms(|c| &mut c.json_yjs.silence_ms, 20, 3_600_000), "35000", "A json-yjs connection of which nothing is heard for so long is dropped."),
+    Setting::new("json_yjs.updates_per_s", number(|c| &mut c.json_yjs.updates_per_s, 0, 1_000_000, ""), "0", "Updates of one json-yjs connection in a second, over ten of them; further ones are refused with an error. 0: none is refused, a faster one is read more slowly."),
+    Setting::new("json_yjs.end_with_token", Kind::Bool(|c| &mut c.json_yjs.end_with_token), "false", "A json-yjs connection ends when its token runs out. Otherwise tokens count when a client connects."),
+    Setting::new("sessions.ping_ms", ms(|c| &mut c.sessions.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings of sessions clients."),
+    Setting::new("sessions.silence_ms", ms(|c| &mut c.sessions.silence_ms, 20, 3_600_000), "60000", "A sessions connection of which nothing is heard for so long is dropped."),
+    Setting::new("sessions.inactive_ms", ms(|c| &mut c.sessions.inactive_ms, 20, 86_400_000), "300000", "The same with a close frame (1013), for what the transport did not notice."),
     Setting::new("limits.frame_bytes_max", size(|c| &mut c.limits.frame_bytes_max, KIB, GIB), "16 MiB", "Of one WebSocket message; a larger one is refused from its header."),
     Setting::new("limits.update_bytes_max", size(|c| &mut c.limits.update_bytes_max, KIB, GIB), "16 MiB", "Of one document update. A document that the server has lost comes back from a client as one."),
     Setting::new("limits.room_bytes_max", size(|c| &mut c.limits.room_bytes_max, KIB, 2 * GIB), "64 MiB", "Of one document; above it, the document can only be read."),
@@ -337,23 +396,21 @@ fn names<T>(named: &[(&'static str, T)]) -> Vec<&'static str> {
     named.iter().map(|(name, _)| *name).collect()
 }
 
-/// Mounts below `/ws` or `/_concord` would never be reached, as those rows come first.
-fn set_mount(config: &mut Config, text: &str) -> Option<()> {
+/// A path, or none. Mounts below `/ws` or `/_concord` would never be reached, as those rows come first, except for `before` them.
+fn set_mount(text: &str, before: &[&str]) -> Option<Option<String>> {
     let legal = |segment: &str| {
         !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_graphic() && !b"%?#".contains(&byte))
     };
     if text.is_empty() {
-        config.mounts.y_websocket = None;
-        return Some(());
+        return Some(None);
     }
     let path = text.strip_prefix('/').filter(|path| path.split('/').all(legal))?;
     if path.split('/').any(|segment| matches!(segment, "." | ".."))
-        || matches!(path.split('/').next(), Some("ws" | "_concord"))
+        || matches!(path.split('/').next(), Some("ws" | "_concord")) && !before.contains(&text)
     {
         return None;
     }
-    config.mounts.y_websocket = Some(text.to_owned());
-    Some(())
+    Some(Some(text.to_owned()))
 }
 
 /// An origin is scheme, host and perhaps a port. A slash at its end is what people write and browsers never send.

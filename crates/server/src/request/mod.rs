@@ -12,7 +12,7 @@ use std::fmt;
 pub use extensions::accept_deflate;
 pub use handshake::{accept_response, check_upgrade};
 pub use response::{error_response, json_response, text_response};
-pub(crate) use response::{json_string, request_id, with_headers};
+pub(crate) use response::{json_string, refusal_response, request_id, with_headers};
 pub use target::{ROOM_NAME_BYTES_MAX, RoomNameError, check_room_name, percent_decode, y_websocket_room};
 
 /// Bytes of a request head. Browsers send 1 to 2 KiB; cookies and a JWT in the URL make it 8. Above that, headers are an attack
@@ -207,6 +207,12 @@ impl RequestHead {
     /// The first value of a query parameter.
     pub fn query_value(&self, name: &str) -> Option<String> {
         self.query().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The same, unless there are several: which of them another reader has seen is not known.
+    pub fn query_once(&self, name: &str) -> Option<String> {
+        let mut values = self.query().filter(|(key, _)| key == name).map(|(_, value)| value);
+        values.next().filter(|value| !value.is_empty() && values.next().is_none())
     }
 
     /// The subprotocols that the client offers, best first. May contain a token.

@@ -1,6 +1,7 @@
 //! Small whole HTTP responses for connections that never reach the HTTP service. Called by the acceptor when it refuses. Every
 //! one closes the connection, because the rest of its stream may be anything.
 
+use dialect::HttpRefusal;
 use std::fmt::Write as _;
 
 /// A refusal with a JSON body `{"error":"…"}`. `retry_after_s` is for 503: when it is worth coming back. Adds the headers that
@@ -27,6 +28,12 @@ pub fn text_response(status: u16, body: &str) -> Vec<u8> {
 /// A response with a JSON body.
 pub fn json_response(status: u16, body: &str) -> Vec<u8> {
     response(status, "application/json", "", body)
+}
+
+/// How a dialect refuses a request.
+pub(crate) fn refusal_response(refusal: &HttpRefusal) -> Vec<u8> {
+    let HttpRefusal { status, is_json, body } = refusal;
+    if *is_json { json_response(*status, body) } else { text_response(*status, body) }
 }
 
 fn response(status: u16, content_type: &str, headers: &str, body: &str) -> Vec<u8> {

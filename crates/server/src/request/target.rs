@@ -21,6 +21,9 @@ pub enum RoomNameError {
     /// U+0000 to U+001F, or U+007F.
     #[error("room name contains a control character")]
     Control,
+    /// A slash, where the dialect's paths cannot have one in a name.
+    #[error("room name contains a slash")]
+    Slash,
     /// A segment `.` or `..`, which some proxies resolve and others do not.
     #[error("room name contains a segment \".\" or \"..\"")]
     DotSegment,

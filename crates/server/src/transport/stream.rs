@@ -3,6 +3,7 @@
 //! Never waits. A session keeps what the poll cannot see: bytes that were decrypted and not taken, and bytes that were encrypted and not sent. It says
 //! so (`holds_input`, `Sink::holds`), and whoever polls the socket has to ask. Sockets without TLS hold nothing, and cost no copy.
 
+use crate::channel::{Ended, Near};
 use crate::outbox::Sink;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -23,6 +24,8 @@ const READS_MAX: usize = 16;
 pub(crate) enum Stream {
     Plain(Plain),
     Tls(Box<Tls>),
+    /// No socket: something within the process.
+    Channel(Near),
 }
 
 /// A socket without a session.
@@ -44,6 +47,7 @@ impl Stream {
         match self {
             Self::Plain(_) => 0,
             Self::Tls(_) => SESSION_BYTES,
+            Self::Channel(near) => near.memory_bytes(),
         }
     }
 
@@ -52,6 +56,8 @@ impl Stream {
         match self {
             Self::Plain(_) => false,
             Self::Tls(tls) => tls.holds_input,
+            // Something may have come before it was watched.
+            Self::Channel(_) => true,
         }
     }
 
@@ -65,6 +71,7 @@ impl Stream {
                 let _ = tls.send();
                 &mut tls.wire
             }
+            Self::Channel(near) => return near.end(Ended::Document),
         };
         let _ = match wire {
             Plain::Tcp(socket) => socket.shutdown(Shutdown::Write),
@@ -72,10 +79,20 @@ impl Stream {
         };
     }
 
-    fn wire(&mut self) -> &mut Plain {
+    /// The near end of a channel.
+    pub(crate) fn channel(&self) -> Option<&Near> {
         match self {
-            Self::Plain(wire) => wire,
-            Self::Tls(tls) => &mut tls.wire,
+            Self::Channel(near) => Some(near),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// The socket, if there is one.
+    fn wire(&mut self) -> Option<&mut Plain> {
+        match self {
+            Self::Plain(wire) => Some(wire),
+            Self::Tls(tls) => Some(&mut tls.wire),
+            Self::Channel(_) => None,
         }
     }
 }
@@ -85,6 +102,8 @@ impl Read for Stream {
         match self {
             Self::Plain(wire) => wire.read(buffer),
             Self::Tls(tls) => tls.read(buffer),
+            // Has messages, not bytes.
+            Self::Channel(_) => Err(ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -94,6 +113,7 @@ impl Write for Stream {
         match self {
             Self::Plain(wire) => wire.write(bytes),
             Self::Tls(tls) => tls.write_vectored(&[IoSlice::new(bytes)]),
+            Self::Channel(near) => near.write(bytes),
         }
     }
 
@@ -101,12 +121,13 @@ impl Write for Stream {
         match self {
             Self::Plain(wire) => wire.write_vectored(slices),
             Self::Tls(tls) => tls.write_vectored(slices),
+            Self::Channel(near) => near.write_vectored(slices),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Plain(_) | Self::Channel(_) => Ok(()),
             Self::Tls(tls) => tls.send(),
         }
     }
@@ -115,7 +136,7 @@ impl Write for Stream {
 impl Sink for Stream {
     fn holds(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Channel(_) => false,
             Self::Tls(tls) => tls.session.wants_write(),
         }
     }
@@ -153,22 +174,28 @@ impl Write for Plain {
 impl Source for Stream {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match self.wire() {
-            Plain::Tcp(socket) => socket.register(registry, token, interests),
-            Plain::Unix(socket) => socket.register(registry, token, interests),
+            Some(Plain::Tcp(socket)) => socket.register(registry, token, interests),
+            Some(Plain::Unix(socket)) => socket.register(registry, token, interests),
+            // Rings by itself.
+            None => Ok(()),
         }
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match self.wire() {
-            Plain::Tcp(socket) => socket.reregister(registry, token, interests),
-            Plain::Unix(socket) => socket.reregister(registry, token, interests),
+            Some(Plain::Tcp(socket)) => socket.reregister(registry, token, interests),
+            Some(Plain::Unix(socket)) => socket.reregister(registry, token, interests),
+            // Rings by itself.
+            None => Ok(()),
         }
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self.wire() {
-            Plain::Tcp(socket) => socket.deregister(registry),
-            Plain::Unix(socket) => socket.deregister(registry),
+            Some(Plain::Tcp(socket)) => socket.deregister(registry),
+            Some(Plain::Unix(socket)) => socket.deregister(registry),
+            // Rings by itself.
+            None => Ok(()),
         }
     }
 }

@@ -102,14 +102,13 @@ const HEADER_BYTES_MAX: usize = 10;
 /// Appends a frame whose payload is what `write` appends, and behind that the bytes that it returns. Those are not appended: who is
 /// to send them may have them without a copy. `None`: there is no frame, and `out` is as it was.
 pub fn begin_frame<'a>(
-    opcode: Opcode,
     out: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Option<&'a Bytes>,
+    write: impl FnOnce(&mut Vec<u8>) -> Option<(Opcode, &'a Bytes)>,
 ) -> Option<&'a Bytes> {
     let start = out.len();
     // The header's length is known when the payload's is.
     out.extend_from_slice(&[0; HEADER_BYTES_MAX]);
-    let Some(body) = write(out) else {
+    let Some((opcode, body)) = write(out) else {
         out.truncate(start);
         return None;
     };
@@ -190,9 +189,9 @@ mod tests {
         for (head_len, body_len) in [(0, 0), (3, 0), (0, 5), (3, 122), (3, 123), (200, 1), (4, 70_000), (70_000, 4)] {
             let (head, body) = (vec![7; head_len], Bytes::from(vec![9; body_len]));
             let mut out = b"before".to_vec();
-            let rest = begin_frame(Opcode::Binary, &mut out, |out| {
+            let rest = begin_frame(&mut out, |out| {
                 out.extend_from_slice(&head);
-                Some(&body)
+                Some((Opcode::Binary, &body))
             });
             assert_eq!(rest, Some(&body));
             out.extend_from_slice(&body);
@@ -200,7 +199,7 @@ mod tests {
             assert_eq!(out, [b"before", &whole[..]].concat(), "{head_len} and {body_len}");
         }
         let mut out = b"before".to_vec();
-        assert_eq!(begin_frame(Opcode::Binary, &mut out, |_| None), None);
+        assert_eq!(begin_frame(&mut out, |_| None), None);
         assert_eq!(out, b"before");
     }
 

@@ -175,6 +175,9 @@ impl Worker {
             socket::Stage::Open => {
                 let (room, member) = (socket.room, socket.member);
                 if let Some(open) = open_room(&mut self.rooms, room) {
+                    if open.ring(socket.voice).is_some_and(|ring| socket.is_too_far_behind(ring)) {
+                        return self.dismiss(slot, &Closing::SlowConsumer);
+                    }
                     let lost = open.ring(socket.voice).is_some_and(|ring| socket.outbox.notice_loss(ring));
                     if lost {
                         let now_ms = self.shared.clock.now_ms();

@@ -38,6 +38,10 @@ pub(crate) enum Message {
     Compacted(RoomId, Option<u64>),
     /// The gate has answered whether a member may stay.
     Confirmed(MemberId, Result<Admission, Refusal>),
+    /// The gate has answered to another token that a member has shown.
+    Renewed(MemberId, Result<Admission, Refusal>),
+    /// The far end of a member's channel has news.
+    Rung(MemberId),
     /// Something is to be done with connections.
     Command(Box<Command>),
     /// The server stops: nobody new, and everything goes to the disk.
@@ -58,6 +62,8 @@ pub(crate) struct Arrival {
     pub(crate) room: RoomKey,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) admission: Admission,
+    /// What the request says about the client, as far as its dialect asks.
+    pub(crate) visitor: Visitor,
     /// The response that opens the WebSocket, sent when the room is there.
     pub(crate) hello: Vec<u8>,
     /// Compression was negotiated.
@@ -67,6 +73,15 @@ pub(crate) struct Arrival {
     pub(crate) accepted: Accepted,
     /// The room has to be there by then.
     pub(crate) deadline: Instant,
+}
+
+/// What a client says about itself. Means nothing but to those who see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Visitor {
+    /// What people call it.
+    pub(crate) name: Option<String>,
+    /// The presence id that it asks for.
+    pub(crate) presence_id: Option<u64>,
 }
 
 impl Inbox {

@@ -13,7 +13,7 @@ mod pauses;
 mod rooms;
 mod terms;
 
-pub(crate) use inbox::{Arrival, Inbox, Message};
+pub(crate) use inbox::{Arrival, Inbox, Message, Visitor};
 pub(crate) use terms::{Command, Terms, What, Whom};
 
 use crate::allowance::PerSecond;
@@ -23,6 +23,7 @@ use crate::socket::{Read, Socket, Stage};
 use crate::websocket::{Deflater, Inflater};
 use crate::workers::Shared;
 use bytes::BytesMut;
+use dialect::Act;
 use mio::{Events, Poll, Token};
 use pauses::Pauses;
 use room::{Closing, Input, MemberId};
@@ -85,7 +86,7 @@ pub(crate) struct Worker {
     /// What a compressed connection needs, once for all of them: between two messages it keeps nothing.
     inflater: Inflater,
     deflater: Deflater,
-    inputs: Vec<Input>,
+    acts: Vec<Act>,
     /// Messages not read yet; `incoming` is memory to fetch them with.
     messages: VecDeque<Message>,
     incoming: Vec<Message>,
@@ -102,7 +103,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, poll: Poll) -> Self {
         let config = &shared.config;
-        let shortest_ms = config.ping_ms.min(config.keep_alive_ms).min(config.slow_consumer_ms);
+        let shortest_ms = config.shortest_wait_ms();
         let deflater = Deflater::new(config.websocket.deflate_bytes_min as usize);
         let sweep_every = Duration::from_millis((shortest_ms / 4).max(1)).min(SWEEP_MAX);
         Self {
@@ -125,7 +126,7 @@ impl Worker {
             arena: BytesMut::with_capacity(READ_BYTES),
             inflater: Inflater::default(),
             deflater,
-            inputs: Vec::new(),
+            acts: Vec::new(),
             messages: VecDeque::new(),
             incoming: Vec::new(),
             stopping: false,
@@ -218,6 +219,8 @@ impl Worker {
                     self.touch(id);
                 }
                 Message::Confirmed(member, answer) => self.confirmed(member, answer),
+                Message::Renewed(member, answer) => self.renewed(member, answer),
+                Message::Rung(member) => self.rung(member),
                 Message::Command(command) => self.obey(*command),
                 Message::Stop => self.stop(),
                 Message::Flushed(result) => self.flushed_all(&result),
@@ -311,7 +314,7 @@ impl Worker {
     fn guarded(&mut self, room: RoomId, act: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             // What one client has sent must not get into a message of the next.
-            self.inputs.clear();
+            self.acts.clear();
             self.arena.clear();
             self.close_room(room, &Closing::Internal);
         }
@@ -319,7 +322,7 @@ impl Worker {
 
     /// Reads an open socket once and hands what it says to its room.
     fn serve(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, buffer, arena, inflater, timers, told, .. } = self;
+        let Self { sockets, rooms, shared, acts, buffer, arena, inflater, timers, told, .. } = self;
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
         if self.stopping {
@@ -334,20 +337,25 @@ impl Worker {
         let (now, now_ms, limits) = (Instant::now(), shared.clock.now_ms(), &shared.config.limits);
         let private_bytes_max = limits.private_bytes_max as usize;
         socket.allowance.renew(per_second(limits, socket.terms.as_deref()), socket.accepted.account(), now);
-        let (mut ended, mut has_read, mut resume) = (None, false, None);
-        if !feed_backlog(socket, open, private_bytes_max, now_ms) {
+        let (mut ended, mut has_read, mut resume, mut asks) = (None, false, None, Asks::default());
+        if !feed_backlog(socket, open, private_bytes_max, now_ms, &mut asks) {
             // Its front is a question that has to wait, and everything else behind it.
         } else if !socket.undecoded.is_empty() {
             match socket.allowance.left() {
                 Ok(_) => {
                     let rest = std::mem::take(&mut socket.undecoded);
-                    ended = socket.decode(&rest, arena, inflater, now_ms, inputs);
+                    ended = socket.decode(&rest, arena, inflater, now_ms, acts);
                     has_read = true;
                 }
                 Err(renewal) => resume = Some(renewal),
             }
         } else if socket.readable && socket.outbox.private_bytes() <= private_bytes_max {
             match socket.allowance.left() {
+                Ok(left) if socket.stream.channel().is_some() => {
+                    let (bytes, end) = socket.take_messages(left, now_ms, acts);
+                    (has_read, ended) = (bytes > 0, end);
+                    open.note_read(bytes);
+                }
                 Ok(left) => {
                     let most = socket.piece(left.min(buffer.len() as u64) as usize);
                     match socket.read(&mut buffer[..most]) {
@@ -356,7 +364,7 @@ impl Worker {
                             has_read = true;
                             let may_have_more = count == most || count == 0 || socket.stream.holds_input();
                             socket.readable = may_have_more || socket.hung_up;
-                            ended = socket.decode(&buffer[..count], arena, inflater, now_ms, inputs);
+                            ended = socket.decode(&buffer[..count], arena, inflater, now_ms, acts);
                             socket.allowance.spend(count);
                             open.note_read(count);
                         }
@@ -369,7 +377,7 @@ impl Worker {
         if has_read {
             socket.allowance.settle(socket.accepted.account(), now);
         }
-        feed(socket, open, inputs, private_bytes_max, now_ms);
+        feed(socket, open, acts, private_bytes_max, now_ms, &mut asks);
         if !socket.backlog.is_empty() && !socket.allowance.may_ask() {
             resume = Some(socket.allowance.next());
         }
@@ -386,9 +394,32 @@ impl Worker {
             self.reconsider(slot);
         }
         self.touch(room);
+        self.grant(slot, asks);
         if let Some(reason) = ended {
             self.end(slot, &reason);
         }
+    }
+
+    /// Does what a client has asked for besides what its room is told.
+    fn grant(&mut self, slot: usize, asks: Asks) {
+        if let Some(token) = asks.renew {
+            self.renew(slot, token);
+        }
+        if let Some(closing) = asks.end {
+            self.dismiss(slot, &closing);
+        }
+    }
+
+    /// The far end of a channel has news.
+    fn rung(&mut self, member: MemberId) {
+        let slot = crate::slots::slot_of(member);
+        let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) else { return };
+        socket.readable = true;
+        if socket.outbox.is_stalled() {
+            socket.outbox.is_writable();
+            self.told.push_back(slot);
+        }
+        self.reconsider(slot);
     }
 
     /// A connection takes no more part: its room is told, and what is left to say is said.
@@ -413,8 +444,10 @@ impl Worker {
         self.guarded(room, |worker| {
             let Some(open) = worker.open_room(room) else { return };
             // What it has said counts, unless what is accepted now would come too late for the disk; what it has asked nobody would read.
-            for input in backlog.into_iter().filter(|input| input.asker().is_none() && !stopping) {
-                open.handle(input, now_ms);
+            for act in backlog.into_iter().filter(|act| act.asker().is_none() && !stopping) {
+                if let Act::Room(input) = act {
+                    open.handle(input, now_ms);
+                }
             }
             open.handle(Input::Leave(member), now_ms);
         });
@@ -484,6 +517,10 @@ impl Worker {
     fn sweep_open(&mut self, slot: usize, now_ms: u64) {
         use crate::liveness::{Due, sweep};
         let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if socket.stream.channel().is_some() {
+            // Whoever has its far end has the connection, and judges it.
+            return socket.rest();
+        }
         // One that is kept from being read is not judged by its silence.
         let reads = !socket.has_input() && !socket.deferred;
         match sweep(socket, reads, now_ms, &self.shared.config) {
@@ -493,37 +530,54 @@ impl Worker {
                 socket.say_farewell(&closing);
                 self.end(slot, "connection lost");
             }
+            Due::Drop => self.end(slot, "silent for too long"),
         }
     }
 }
 
+/// What a client asks of the server and not of its room.
+#[derive(Debug, Default)]
+struct Asks {
+    /// Its connection is to end. The first reason counts.
+    end: Option<Closing>,
+    /// It has shown another token. The last one counts.
+    renew: Option<String>,
+}
+
 /// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
-fn feed_backlog(socket: &mut Socket, open: &mut Open, private_bytes_max: usize, now_ms: u64) -> bool {
+fn feed_backlog(socket: &mut Socket, open: &mut Open, private_bytes_max: usize, now_ms: u64, asks: &mut Asks) -> bool {
     while let Some(front) = socket.backlog.pop_front() {
         if has_to_wait(socket, &front, private_bytes_max) {
             socket.backlog.push_front(front);
             return false;
         }
-        hand_over(socket, open, front, now_ms);
+        hand_over(socket, open, front, now_ms, asks);
     }
     true
 }
 
-/// Hands inputs to a room until one is a question that has to wait.
-fn feed(socket: &mut Socket, open: &mut Open, inputs: &mut Vec<Input>, private_bytes_max: usize, now_ms: u64) {
-    for input in inputs.drain(..) {
-        if !socket.backlog.is_empty() || has_to_wait(socket, &input, private_bytes_max) {
-            socket.backlog.push_back(input);
+/// Hands over until something is a question that has to wait.
+fn feed(
+    socket: &mut Socket,
+    open: &mut Open,
+    acts: &mut Vec<Act>,
+    private_bytes_max: usize,
+    now_ms: u64,
+    asks: &mut Asks,
+) {
+    for act in acts.drain(..) {
+        if !socket.backlog.is_empty() || has_to_wait(socket, &act, private_bytes_max) {
+            socket.backlog.push_back(act);
         } else {
-            hand_over(socket, open, input, now_ms);
+            hand_over(socket, open, act, now_ms, asks);
         }
     }
 }
 
 /// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers.
-fn has_to_wait(socket: &Socket, input: &Input, private_bytes_max: usize) -> bool {
+fn has_to_wait(socket: &Socket, act: &Act, private_bytes_max: usize) -> bool {
     let busy = socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max;
-    input.asker().is_some() && (busy || !socket.allowance.may_ask())
+    act.asker().is_some() && (busy || !socket.allowance.may_ask())
 }
 
 /// What may be read of a connection: as the configuration says, unless the application has said less.
@@ -536,12 +590,20 @@ fn per_second(limits: &crate::config::Limits, terms: Option<&Terms>) -> PerSecon
     }
 }
 
-fn hand_over(socket: &mut Socket, open: &mut Open, input: Input, now_ms: u64) {
-    if input.asker().is_some() {
+fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: &mut Asks) {
+    if asks.end.is_some() {
+        return;
+    }
+    if act.asker().is_some() {
         socket.unanswered += 1;
         socket.allowance.spend_question();
     }
-    open.handle(input, now_ms);
+    match act {
+        Act::Room(input) => open.handle(input, now_ms),
+        Act::Reply(message) => open.reply(socket, &message),
+        Act::End(closing) => asks.end = Some(closing),
+        Act::Renew(token) => asks.renew = Some(token),
+    }
 }
 
 fn open_room(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Open> {

@@ -4,18 +4,20 @@
 
 use super::inbox::{Arrival, Bell, Message};
 use super::terms::{Terms, access_of};
-use super::{Timer, Worker, feed, hand_over, open_room};
+use super::{Asks, Timer, Worker, feed, hand_over, open_room};
 use crate::allowance::Allowance;
+use crate::channel::Ended;
 use crate::host::{self, Host, Open, find};
 use crate::liveness::Liveness;
 use crate::loading::{self, Loaded};
 use crate::logging::Printable;
 use crate::outbox::Outbox;
-use crate::request::error_response;
+use crate::request::{error_response, refusal_response};
 use crate::slots::{RoomId, member_at};
 use crate::socket::{ConnectionId, Socket, Stage, Waiting};
 use crate::upgrade::{MEMORY_FULL, SHUTTING_DOWN};
 use crate::websocket::Decoder;
+use dialect::Entry;
 use identity::Permission;
 use mio::Interest;
 use room::{Access, Closing, Input, Kind};
@@ -34,8 +36,19 @@ const TICK: Duration = Duration::from_secs(2);
 impl Worker {
     /// Takes a connection over, and lets it in as soon as its room is there.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { mut stream, address, room: key, dialect, admission, hello, deflate, early, accepted, deadline } =
-            arrival;
+        let Arrival {
+            mut stream,
+            address,
+            room: key,
+            dialect,
+            admission,
+            visitor,
+            hello,
+            deflate,
+            early,
+            accepted,
+            deadline,
+        } = arrival;
         let (now, now_ms) = (Instant::now(), self.shared.clock.now_ms());
         let vacancy = self.sockets.vacant_entry();
         let (slot, limits) = (vacancy.key(), &self.shared.config.limits);
@@ -45,6 +58,22 @@ impl Worker {
             return;
         }
         let member = member_at(slot, self.shared.next_serial());
+        if let Some(channel) = stream.channel() {
+            channel.watch(self.inbox.clone(), member);
+        }
+        let entry = Entry {
+            member,
+            limits: &self.shared.room_limits.message,
+            user: &admission.author,
+            name: visitor.name.as_deref().unwrap_or(&admission.author),
+            room: self.shared.config.room_of(&key, dialect.name()),
+            presence_id: visitor.presence_id,
+            updates_per_s: Some(self.shared.config.json_yjs.updates_per_s).filter(|rate| *rate > 0),
+            now_ms,
+            chance: fastrand::u128(..),
+        };
+        let connections = &self.shared.connections;
+        let rate = dialect.user_rate().map(|rate| connections.rate_of(dialect.name(), &admission.author, rate));
         let socket = Socket {
             readable: stream.holds_input(),
             stream,
@@ -53,7 +82,8 @@ impl Worker {
             granted: admission.access,
             terms: None,
             dialect,
-            session: dialect.session(member, self.shared.room_limits.message),
+            session: dialect.session(&entry),
+            rate,
             decoder: Decoder::new(limits.frame_bytes_max as usize, deflate),
             deflate,
             member,
@@ -194,7 +224,7 @@ impl Worker {
     }
 
     fn let_in(&mut self, slot: usize) {
-        let Self { sockets, rooms, shared, inputs, arena, inflater, told, .. } = self;
+        let Self { sockets, rooms, shared, acts, arena, inflater, told, .. } = self;
         let (now_ms, limits) = (shared.clock.now_ms(), &shared.config.limits);
         let Some(socket) = sockets.get_mut(slot) else { return };
         let Some(open) = open_room(rooms, socket.room) else { return };
@@ -225,30 +255,35 @@ impl Worker {
         let (member, author) = (socket.member, admission.author);
         let (access, trusts_all) = (access_of(socket, shared.ledger.is_locked(&socket.key)), admission.trusts_all);
         if let Some(standing) = admission.standing {
-            socket.terms = Some(Terms::new(*standing));
+            socket.terms = Some(Terms::new(*standing, shared.config.expiry(socket.dialect)));
             socket.allowance = Allowance::new(super::per_second(limits, socket.terms.as_deref()), Instant::now());
         }
         open.handle(Input::Join { member, kind: Kind::Client, access, author, trusts_all }, now_ms);
-        socket.session.open(inputs);
+        socket.session.open(access, acts);
+        let mut asks = Asks::default();
         // Its own questions at the door are few; they need not wait for each other.
-        for input in inputs.drain(..) {
-            hand_over(socket, open, input, now_ms);
+        for act in acts.drain(..) {
+            hand_over(socket, open, act, now_ms, &mut asks);
         }
-        let ended = socket.decode(&early, arena, inflater, now_ms, inputs);
-        feed(socket, open, inputs, limits.private_bytes_max as usize, now_ms);
+        let ended = socket.decode(&early, arena, inflater, now_ms, acts);
+        feed(socket, open, acts, limits.private_bytes_max as usize, now_ms, &mut asks);
         told.push_back(slot);
         let room = socket.room;
         self.touch(room);
         self.watch_terms(slot);
         self.reconsider(slot);
+        self.grant(slot, asks);
         if let Some(reason) = ended {
             self.end(slot, &reason);
         }
     }
 
-    /// Completes a handshake only to say why its client may not enter.
+    /// Says to a client why it may not enter: where its dialect wants that, after a handshake that is completed only for this.
     pub(super) fn turn_away(&mut self, slot: usize, closing: &Closing) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if let Some(refusal) = socket.dialect.refusal(closing) {
+            return self.refuse_with(slot, refusal_response(&refusal), refusal.status, &refusal.body, 0);
+        }
         if let Stage::Waiting(waiting) = &mut socket.stage {
             socket.outbox.greet(std::mem::take(&mut waiting.hello));
         }
@@ -259,8 +294,19 @@ impl Worker {
 
     /// Answers a request that cannot become a WebSocket now.
     pub(super) fn refuse(&mut self, slot: usize, status: u16, reason: &str, retry_after_s: u32) {
+        let response = error_response(status, reason, Some(retry_after_s));
+        self.refuse_with(slot, response, status, reason, retry_after_s);
+    }
+
+    fn refuse_with(&mut self, slot: usize, response: Vec<u8>, status: u16, reason: &str, retry_after_s: u32) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
-        socket.outbox.end([error_response(status, reason, Some(retry_after_s)).into()]);
+        match socket.stream.channel() {
+            Some(channel) => {
+                channel.end(Ended::Refused(status, reason.to_owned(), retry_after_s));
+                socket.outbox.end([]);
+            }
+            None => socket.outbox.end([response.into()]),
+        }
         socket.begin_ending();
         self.told.push_back(slot);
     }

@@ -7,6 +7,8 @@ use super::{Message, Timer, Worker, open_room};
 use crate::auth::{Admission, Refusal, Standing};
 use crate::slots::slot_of;
 use crate::socket::{Socket, Stage};
+use bytes::Bytes;
+use dialect::{Expiry, Frame};
 use identity::{Credential, RoomPattern};
 use room::{Access, Closing, Input, MemberId};
 use std::cmp::Reverse;
@@ -25,6 +27,10 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Terms {
     standing: Standing,
+    /// What becomes of it when its token runs out.
+    expiry: Expiry,
+    /// It was asked for another token.
+    asked_for_token: bool,
     /// When to look at them again.
     at: Option<Instant>,
     /// The gate is being asked.
@@ -34,8 +40,8 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(standing: Standing) -> Box<Self> {
-        Box::new(Self { standing, at: None, asking: false, once_more: false })
+    pub(super) fn new(standing: Standing, expiry: Expiry) -> Box<Self> {
+        Box::new(Self { standing, expiry, asked_for_token: false, at: None, asking: false, once_more: false })
     }
 
     /// What may be read of it, when the application has said so.
@@ -46,7 +52,18 @@ impl Terms {
     /// The earliest time at which something has to be done.
     fn due(&self) -> Option<Instant> {
         let lifetime = self.standing.lifetime.map(|lifetime| if self.asking { lifetime.end } else { lifetime.ask });
-        [self.standing.expires, lifetime].into_iter().flatten().min()
+        [self.token_due(), lifetime].into_iter().flatten().min()
+    }
+
+    /// When something has to be done because of the token.
+    fn token_due(&self) -> Option<Instant> {
+        let expires = self.standing.expires?;
+        match self.expiry {
+            Expiry::Ends => Some(expires),
+            Expiry::Stays => None,
+            Expiry::Asks { after_ms, .. } if self.asked_for_token => Some(expires + Duration::from_millis(after_ms)),
+            Expiry::Asks { before_ms, .. } => expires.checked_sub(Duration::from_millis(before_ms)),
+        }
     }
 }
 
@@ -122,8 +139,11 @@ impl Worker {
             return;
         }
         let lifetime = terms.standing.lifetime;
-        if terms.standing.expires.is_some_and(|expires| expires <= now) {
-            self.dismiss(slot, &Closing::TokenExpired);
+        if terms.token_due().is_some_and(|due| due <= now) {
+            match terms.expiry {
+                Expiry::Asks { request, .. } if !terms.asked_for_token => self.ask_for_token(slot, request),
+                _ => self.dismiss(slot, &Closing::TokenExpired),
+            }
         } else if lifetime.is_some_and(|lifetime| lifetime.end <= now) {
             self.dismiss(slot, &Closing::Unconfirmed);
         } else {
@@ -131,6 +151,51 @@ impl Worker {
                 self.ask_gate(slot);
             }
             self.watch_terms(slot);
+        }
+    }
+
+    /// Asks a client for another token, because its own is about to run out.
+    fn ask_for_token(&mut self, slot: usize, request: &'static [u8]) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        if let Some(terms) = &mut socket.terms {
+            terms.asked_for_token = true;
+        }
+        if let Some(open) = open_room(&mut self.rooms, socket.room) {
+            open.reply(socket, &Frame::Binary(Bytes::from_static(request)));
+            self.told.push_back(slot);
+        }
+        self.watch_terms(slot);
+    }
+
+    /// A client has shown another token: the gate looks at it.
+    pub(super) fn renew(&mut self, slot: usize, token: String) {
+        let Some(socket) = self.sockets.get(slot).filter(|socket| socket.is_open()) else { return };
+        let (member, room) = (socket.member, socket.room_name().to_owned());
+        let (gate, inbox) = (self.shared.gate.clone(), self.inbox.clone());
+        self.shared.runtime.spawn(async move {
+            let answer = gate.present(&token, &room).await;
+            inbox.send(Message::Renewed(member, answer));
+        });
+    }
+
+    /// The gate has looked at it.
+    pub(super) fn renewed(&mut self, member: MemberId, answer: Result<Admission, Refusal>) {
+        let Some(slot) = self.open_slot(member) else { return };
+        match answer {
+            // Whoever it is, it is not the one whose changes these are.
+            Ok(admission) if !admission.trusts_all && admission.author != self.sockets[slot].user => {
+                self.dismiss(slot, &Closing::Unauthorized);
+            }
+            Ok(admission) => {
+                let is_outdated = admission.generation() != self.shared.gate.generation();
+                self.readmit(slot, admission);
+                if is_outdated {
+                    self.ask_gate(slot);
+                }
+            }
+            // It stays on the terms that it has.
+            Err(Refusal::Later(_)) => {}
+            Err(_) => self.dismiss(slot, &Closing::Unauthorized),
         }
     }
 
@@ -208,7 +273,8 @@ impl Worker {
     pub(super) fn readmit(&mut self, slot: usize, admission: Admission) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         socket.granted = admission.access;
-        socket.terms = admission.standing.map(|standing| Terms::new(*standing));
+        let expiry = self.shared.config.expiry(socket.dialect);
+        socket.terms = admission.standing.map(|standing| Terms::new(*standing, expiry));
         self.apply_access(slot);
         self.watch_terms(slot);
     }
@@ -256,7 +322,7 @@ impl Worker {
     }
 
     /// Ends a connection, and says why.
-    fn dismiss(&mut self, slot: usize, closing: &Closing) {
+    pub(super) fn dismiss(&mut self, slot: usize, closing: &Closing) {
         if let Some(socket) = self.sockets.get_mut(slot) {
             socket.say_farewell(closing);
             self.end(slot, "access ended");

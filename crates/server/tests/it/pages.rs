@@ -109,6 +109,8 @@ fn closings() -> Vec<Closing> {
             | Closing::Deleted
             | Closing::Unconfirmed
             | Closing::Internal => {}
+            // Of dialects that have words of their own for them.
+            Closing::Incomplete(_) | Closing::Abusive(_) | Closing::Inactive | Closing::Left => {}
         }
     }
     all.into()
@@ -121,13 +123,14 @@ fn close_codes_are_those_of_the_code() {
         let farewell = dialect::Y_WEBSOCKET.farewell(&closing);
         if matches!(closing, Closing::Beyond(_) | Closing::Protocol(..)) {
             // Their reasons are made for the case.
-            let code = farewell.code.to_string();
+            let code = farewell.code.expect("a code").to_string();
             assert!(rows.iter().any(|row| row[0].contains(&code)), "{closing:?}: no row for {code}");
             continue;
         }
-        let row = rows.iter().find(|row| row[0] == farewell.code.to_string() && row[1] == farewell.reason);
-        let row = row.unwrap_or_else(|| panic!("{closing:?}: no row for {} {:?}", farewell.code, farewell.reason));
-        let comes_back = if (4400..4500).contains(&farewell.code) { "no" } else { "yes" };
+        let code = farewell.code.expect("a code");
+        let row = rows.iter().find(|row| row[0] == code.to_string() && row[1] == farewell.reason);
+        let row = row.unwrap_or_else(|| panic!("{closing:?}: no row for {code} {:?}", farewell.reason));
+        let comes_back = if (4400..4500).contains(&code) { "no" } else { "yes" };
         assert!(row[2].starts_with(comes_back), "{closing:?}: {row:?}");
     }
 }

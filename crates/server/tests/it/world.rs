@@ -128,7 +128,7 @@ impl ByQuery {
         }
         let access = if head.query_value("access").as_deref() == Some("read") { Access::Read } else { Access::Write };
         let author = head.query_value("user").unwrap_or_else(|| "nobody".to_owned()).into();
-        Ok(Admission { author, access, trusts_all: false, standing: None })
+        Ok(Admission { author, name: None, access, trusts_all: false, standing: None })
     }
 }
 
@@ -150,6 +150,7 @@ impl Gate for Known {
         let user = head.query_value("user").unwrap_or_else(|| "nobody".to_owned());
         let standing = Standing::of(Identity::anonymous(user.as_str()));
         let admission = Admission {
+            name: None,
             author: user.into(),
             access: Access::Write,
             trusts_all: false,

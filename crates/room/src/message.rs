@@ -56,6 +56,8 @@ pub enum Input {
     },
     /// Something for all members, by an administrator.
     Announce(Topic, Bytes),
+    /// The room is to exist from now on, also when nobody ever writes into it.
+    Found(MemberId),
     /// A member wants these bytes back when all that it has sent before is durable.
     Mark(MemberId, Bytes),
     /// A member wants to know what the room has (the room's step 1).

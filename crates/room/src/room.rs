@@ -25,6 +25,8 @@ const ANSWER_BYTES_MIN: usize = 512;
 const UNACKNOWLEDGED_FEW: usize = 8;
 /// Answers remembered between two changes: for who has nothing, for who has everything, for who was here a moment ago.
 const ANSWERS_MAX: usize = 4;
+/// The update without content.
+const NOTHING: &[u8] = &[0, 0];
 /// Presence ids that the room chooses are below this, as those of Yjs are.
 const CHOSEN_ID_END: u64 = 1 << 31;
 /// Presence that the room renews is renewed so often: clients forget it after 30 s.
@@ -154,6 +156,7 @@ impl Room {
             Input::Announce(topic, payload) => {
                 effects.push(Effect::Publish { except: None, event: Event::Relayed(topic, payload) });
             }
+            Input::Found(member) => self.found(member, now_ms, effects),
             Input::Mark(member, bytes) => {
                 self.tell_when_durable(member, Event::Marked(bytes));
                 self.acknowledge(effects);
@@ -261,6 +264,14 @@ impl Room {
         guest.clock = guest.clock.max(self.awareness.clock(guest.id)) + 1;
         let speaker = Speaker { member: id, identity: &author, trusts_all, ids_max: usize::MAX };
         self.awareness.set(&speaker, guest.id, guest.clock, state, now_ms, &self.limits);
+    }
+
+    /// A change without content makes a room that is remembered.
+    fn found(&mut self, id: MemberId, now_ms: u64, effects: &mut Effects) {
+        let founder = self.members.get(id).filter(|member| member.access == Access::Write);
+        if let Some(author) = founder.filter(|_| self.head == 0).map(|member| member.author.clone()) {
+            self.append(author, Bytes::from_static(NOTHING), now_ms, effects);
+        }
     }
 
     fn relay(&mut self, id: MemberId, topic: Topic, payload: Bytes, effects: &mut Effects) {

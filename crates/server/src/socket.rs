@@ -305,8 +305,7 @@ impl Socket {
 
     /// Its dialect does not catch up who is behind, and it is.
     pub(crate) fn is_too_far_behind(&self, ring: &Ring) -> bool {
-        let is_behind =
-            |max| ring.is_lost(self.outbox.needs()) || ring.end().saturating_sub(self.outbox.needs()) > max;
+        let is_behind = |max| ring.is_lost(self.outbox.needs()) || ring.end().saturating_sub(self.outbox.needs()) > max;
         self.outbox.is_stalled() && self.dialect.behind_max().is_some_and(is_behind)
     }
 

@@ -17,6 +17,7 @@ use crate::request::{
     HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, refusal_response,
     request_id, with_headers,
 };
+use crate::rest::{self, is_rest_path};
 use crate::routes::{Protocol, Route, is_draft_id, route};
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
@@ -195,6 +196,9 @@ impl Entrance {
             if self.config.admin.public && admin::is_admin_path(visit.head.path()) {
                 return self.hand_to_admin(visit).await;
             }
+            if is_rest_path(&self, visit.head.path()) && visit.head.method != "OPTIONS" {
+                return self.hand_to_rest(visit).await;
+            }
             let response = respond(&visit.head, self.clock, &self.config.origins.allowed, || self.health());
             let response = self.signed(&visit, &response);
             return refuse(&mut visit.stream, &response).await;
@@ -228,6 +232,22 @@ impl Entrance {
         tokio::select! {
             () = admin::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write)) => {}
             // What was asked is carried out all the same.
+            () = stopped(&mut shutdown) => {}
+        }
+    }
+
+    /// Lets the HTTP APIs of dialects have the connection, with what was read of it.
+    async fn hand_to_rest(self: Arc<Self>, mut visit: Visit) {
+        if *self.workers.stopping().borrow() {
+            let response = self.signed(&visit, &error_response(503, SHUTTING_DOWN, Some(5)));
+            return refuse(&mut visit.stream, &response).await;
+        }
+        let Visit { stream, bytes, accepted: _accepted, .. } = visit;
+        let address = stream.address;
+        let (read, write) = tokio::io::split(stream);
+        let mut shutdown = self.workers.stopping();
+        tokio::select! {
+            () = rest::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write), address) => {}
             () = stopped(&mut shutdown) => {}
         }
     }

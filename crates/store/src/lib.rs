@@ -171,6 +171,9 @@ pub trait Store: Send + Sync {
     /// the next `open` or `delete` does; after a crash it is there whole or not at all.
     fn delete(&self, room: &RoomKey) -> Result<bool, StoreError>;
 
+    /// Whether a room has content: changes or a snapshot.
+    fn exists(&self, room: &RoomKey) -> Result<bool, StoreError>;
+
     /// Every room that has content, in the order of their names.
     fn list(&self) -> Result<Vec<RoomSummary>, StoreError>;
 

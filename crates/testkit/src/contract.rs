@@ -310,6 +310,10 @@ fn rooms_are_listed(store: &dyn Store) {
     let list = store.list().unwrap();
     let names: Vec<_> = list.iter().map(|line| (&*line.room, line.epoch, line.head, line.snapshot_bytes)).collect();
     assert_eq!(names, [("a", 2, 3, 5), ("b", 3, 1, 0), ("c", 1, 2, 0)]);
+    let exist = ["a", "b", "c", "empty", "never"].map(|name| store.exists(&room(name)).unwrap());
+    assert_eq!(exist, [true, true, true, false, false]);
+    assert!(store.delete(&room("b")).unwrap());
+    assert!(!store.exists(&room("b")).unwrap());
     let in_log: Vec<_> = list.iter().map(|line| line.log_bytes > 0).collect();
     assert_eq!(in_log, [false, true, true]);
 }

@@ -162,3 +162,34 @@ fn whoever_wants_every_answer_gets_one_for_each_change() {
         > close R: Malformed",
     );
 }
+
+#[test]
+fn a_room_can_be_founded_once_and_by_writers() {
+    check(
+        "R joins reading
+        > place R
+        R founds it
+        A joins
+        > place A
+        A founds it
+        > log a NOTHING
+        A founds it
+        A marks done
+        durable 1
+        > A: marked done
+        restart
+        A joins
+        > place A
+        A founds it
+        A syncs V0
+        > A: missing NOTHING
+        compact
+        restart
+        A joins
+        > place A
+        A founds it
+        A writes A1
+        > log a A1
+        > all but A: update A1",
+    );
+}

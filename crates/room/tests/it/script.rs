@@ -2,7 +2,7 @@
 //!
 //! What happens: `A joins [as NAME] [reading] [trusting] [as-peer]`, `A leaves`, `A may read|write`, `A asks`, `A syncs [in-one] VECTOR`,
 //! `A writes UPDATE [for NAME | as-answer]`, `A says ID:CLOCK STATE; ...`, `A sends HEX` (awareness as bytes), `A arrives` and `A queries` (asks who is present),
-//! `A introduces itself [as ID]`, `A shows STATE`, `A hides`, `A relays TEXT`, `A marks TEXT`, `A wants every answer` (and no second chance),
+//! `A introduces itself [as ID]`, `A shows STATE`, `A hides`, `A relays TEXT`, `A marks TEXT`, `A founds it`, `A wants every answer` (and no second chance),
 //! `A is malformed`, `A is beyond`, `A catches up`, `durable OFFSET`, `wait SECONDS` (with a tick at the end), `later SECONDS` (without one), `tell` (presence), `restart`
 //! (the room is made again from what was logged), `compact` (what was logged becomes a snapshot). Presence that waits is told at the end of a line,
 //! unless the line ends in `...`. Updates and vectors are names of the table below or hex. A state may be written `<65536 bytes>`.
@@ -189,6 +189,7 @@ fn input(member: MemberId, words: &[&str], line: &str) -> Input {
         "shows" => Input::Present(member, Some(rest().into())),
         "hides" => Input::Present(member, None),
         "relays" => Input::Relay { member, topic: Topic("talk"), payload: rest().into() },
+        "founds" => Input::Found(member),
         "marks" => Input::Mark(member, rest().into()),
         "is" if words[2] == "malformed" => Input::Malformed(member),
         "is" if words[2] == "beyond" => Input::Beyond(member, document::Exceeded::Kind(11)),

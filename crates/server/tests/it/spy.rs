@@ -141,6 +141,10 @@ impl Store for Spy {
         self.inner.delete(room)
     }
 
+    fn exists(&self, room: &RoomKey) -> Result<bool, StoreError> {
+        self.inner.exists(room)
+    }
+
     fn list(&self) -> Result<Vec<RoomSummary>, StoreError> {
         self.inner.list()
     }

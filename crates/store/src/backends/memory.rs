@@ -103,6 +103,10 @@ impl Store for Memory {
         Ok(known)
     }
 
+    fn exists(&self, room: &RoomKey) -> Result<bool, StoreError> {
+        Ok(self.rooms().get(room).is_some_and(Room::has_content))
+    }
+
     fn list(&self) -> Result<Vec<RoomSummary>, StoreError> {
         let rooms = self.rooms();
         let summary = |(name, room): (&RoomKey, &Room)| RoomSummary {

@@ -163,6 +163,10 @@ impl Store for Embedded {
         self.shared.delete(room)
     }
 
+    fn exists(&self, room: &RoomKey) -> Result<bool, StoreError> {
+        self.shared.exists(room)
+    }
+
     fn list(&self) -> Result<Vec<RoomSummary>, StoreError> {
         self.shared.list()
     }

@@ -152,6 +152,13 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn exists(&self, room: &RoomKey) -> Result<bool, StoreError> {
+        if let Some(entry) = self.state().rooms.get(room) {
+            return Ok(entry.has_content() && !entry.dying);
+        }
+        Ok(self.snapshots.row(room)?.is_some())
+    }
+
     pub(super) fn list(&self) -> Result<Vec<RoomSummary>, StoreError> {
         let mut rooms = BTreeMap::new();
         for (room, row) in self.snapshots.rows()? {

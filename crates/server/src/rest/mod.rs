@@ -1,0 +1,153 @@
+//! The HTTP APIs that belong to dialects: documents of the y-sweet API, drafts of the json-yjs editor.
+//!
+//! Called by `upgrade` with connections whose first request is for one of them. Bodies and connections belong to hyper; what is asked of a room is an
+//! errand. Knows paths and status codes, and decides nothing about rooms.
+
+mod drafts;
+mod y_sweet;
+
+use crate::address::ClientAddress;
+use crate::logging::Printable;
+use crate::origins;
+use crate::upgrade::Entrance;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Longest time for a request's head: who says nothing takes no place.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// Longest life of one connection: a document of the largest size on a slow line.
+const CONNECTION_MAX: Duration = Duration::from_secs(120);
+
+/// Whether a path is one of these, as it was sent.
+pub(crate) fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
+    drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
+}
+
+/// Serves one connection. `stream` begins with the first byte of the first request.
+pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S, address: ClientAddress)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let entrance = entrance.clone();
+        async move { Ok::<_, Infallible>(respond(entrance, request, address).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .half_close(false)
+        .max_headers(64)
+        .max_buf_size(32 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
+        tracing::debug!(action = "http.abandoned", %error, "connection of an HTTP API");
+    }
+}
+
+/// A request, with its body.
+struct Asked {
+    entrance: Arc<Entrance>,
+    address: ClientAddress,
+    head: hyper::http::request::Parts,
+    body: Bytes,
+}
+
+impl Asked {
+    /// A header, if it is text.
+    fn header(&self, name: impl hyper::header::AsHeaderName) -> Option<&str> {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The token of `Authorization: Bearer`.
+    fn token(&self) -> Option<&str> {
+        self.header(hyper::header::AUTHORIZATION).and_then(crate::auth::bearer_token)
+    }
+
+    fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+}
+
+/// An answer: status, content type, body.
+struct Answer {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+}
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const BYTES: &str = "application/octet-stream";
+
+impl Answer {
+    fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, body: body.into() }
+    }
+}
+
+/// Why a body cannot be had.
+enum NoBody {
+    TooLarge,
+    BrokenOff,
+}
+
+async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, address: ClientAddress) -> Response<Full<Bytes>> {
+    let (id, method, path) = (crate::request::request_id(), request.method().clone(), request.uri().path().to_owned());
+    let origin =
+        request.headers().get(hyper::header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+    let allowed = entrance.config.origins.allowed.clone();
+    let answer = if !origins::may_connect(&allowed, origin.as_deref()) {
+        Answer::new(
+            StatusCode::FORBIDDEN,
+            JSON,
+            r#"{"error":"this origin may not connect; the operator can add it to origins.allowed"}"#,
+        )
+    } else {
+        let (head, body) = request.into_parts();
+        let most = entrance.config.limits.frame_bytes_max as usize;
+        let body = match Limited::new(body, most).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
+            Err(_) => Err(NoBody::BrokenOff),
+        };
+        let is_draft = drafts::is_its(&entrance, &path);
+        let (body, missing) = match body {
+            Ok(body) => (body, None),
+            Err(missing) => (Bytes::new(), Some(missing)),
+        };
+        let asked = Asked { entrance, address, head, body };
+        match (is_draft, missing) {
+            (true, None) => drafts::answer(asked).await,
+            (true, Some(missing)) => drafts::without_body(&missing),
+            (false, None) => y_sweet::answer(asked).await,
+            (false, Some(missing)) => y_sweet::without_body(&asked, &missing),
+        }
+    };
+    tracing::debug!(action = "http.request", requestId = id, %address, %method, path = %Printable(&path), status = answer.status.as_u16());
+    let mut response = Response::new(Full::from(answer.body));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    for line in origins::cors_headers(&allowed, origin.as_deref()).lines() {
+        if let Some((name, value)) = line.split_once(": ")
+            && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

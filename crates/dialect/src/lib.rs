@@ -8,7 +8,9 @@ mod dialects;
 
 use bytes::Bytes;
 use document::MessageLimits;
-use room::{Access, Author, Closing, Event, Input, MemberId};
+use room::{Access, Author, Closing, Event, Input, MemberId, Topic};
+
+pub use dialects::hocuspocus::{Routed, Switchboard};
 
 /// One client wire protocol.
 pub trait Dialect: Send + Sync + std::fmt::Debug {
@@ -248,15 +250,11 @@ pub enum Expiry {
     /// It stays.
     Stays,
     /// It is asked for another token with this payload, and ends when none comes.
-    Asks {
-        /// The question.
-        request: &'static [u8],
-        /// How long before the token runs out it is asked, milliseconds.
-        before_ms: u64,
-        /// How long after that it ends, milliseconds.
-        after_ms: u64,
-    },
+    Asks(&'static [u8]),
 }
+
+/// What administrators tell a document's clients by.
+pub const ANNOUNCEMENTS: Topic = dialects::hocuspocus::TOPIC;
 
 /// For payloads of which nothing lies ready.
 pub static NO_BODY: Bytes = Bytes::new();

@@ -132,10 +132,14 @@ impl Near {
         self.0.lock().bell = Some((inbox, member));
     }
 
+    /// Notes that the bell was heard: it rings again when there is more news.
+    pub(crate) fn heard(&self) {
+        self.0.lock().has_rung = false;
+    }
+
     /// The next message, if there is one. Err: there will be none.
     pub(crate) fn receive(&self) -> Result<Option<Frame>, Left> {
         let mut state = self.0.lock();
-        state.has_rung = false;
         let Some(frame) = state.inbound.pop_front() else { return if state.is_left { Err(Left) } else { Ok(None) } };
         state.inbound_bytes -= frame.payload().len();
         if state.inbound.is_empty() {

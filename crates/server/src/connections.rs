@@ -107,6 +107,14 @@ impl Connections {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Lets an address have one more token looked at, or says why not.
+    pub(crate) fn may_ask(&self, address: ClientAddress) -> Result<(), Reached> {
+        if self.exempt.contains(address) {
+            return Ok(());
+        }
+        self.check(&self.handshakes, &address.key(), "limits.handshakes_per_s: too many requests from this address")
+    }
+
     /// Lets a user make a room that does not exist, or says why not.
     pub(crate) fn may_make_room(&self, user: &Author) -> Result<(), Reached> {
         self.check(
@@ -156,8 +164,7 @@ impl Accepted {
             return Ok(());
         }
         let key = address.key();
-        let rate = "limits.handshakes_per_s: too many requests from this address";
-        connections.check(&connections.handshakes, &key, rate)?;
+        connections.may_ask(address)?;
         if !take(&mut lock(&connections.addresses), &key, connections.limits.address_connections_max) {
             return Err(Reached {
                 limit: "limits.address_connections_max: too many connections from this address",

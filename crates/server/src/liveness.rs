@@ -33,12 +33,27 @@ pub(crate) struct Liveness {
 
 /// What is due now.
 pub(crate) enum Due {
-    Nothing,
-    /// Control frames were put into the outbox.
-    Flush,
+    /// Something is to be said, or nothing.
+    Say {
+        ping: bool,
+        keep_alive: bool,
+    },
     End(Closing),
     /// It is gone, and cannot be told anything.
     Drop,
+}
+
+/// What can be seen of a connection's own doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// It is read from as soon as it sends, so its silence is its own.
+    pub(crate) reads: bool,
+    /// Something waits for it that the kernel does not take.
+    pub(crate) stalled: bool,
+    /// Bytes that it has taken so far.
+    pub(crate) taken_bytes: u64,
+    /// Messages, or bytes of them, that it was told so far.
+    pub(crate) said: u64,
 }
 
 /// How often a socket is pinged, and how long it may be silent.
@@ -70,14 +85,39 @@ impl Liveness {
         }
     }
 
-    /// Whether the socket has to end. `reads`: it is read from as soon as it sends, so its silence is its own.
-    fn verdict(&mut self, socket: &Socket, reads: bool, now_ms: u64, config: &Config) -> Option<Due> {
-        let outbox = &socket.outbox;
-        if self.is_too_slow(outbox.is_stalled(), outbox.taken_bytes(), now_ms, config.slow_consumer_ms) {
+    /// What is due for a connection of which this is seen.
+    pub(crate) fn due(
+        &mut self,
+        seen: Seen,
+        patience: Patience,
+        keep_alive_ms: u64,
+        now_ms: u64,
+        config: &Config,
+    ) -> Due {
+        if seen.said != self.said {
+            (self.said, self.said_ms) = (seen.said, now_ms);
+        }
+        if let Some(due) = self.verdict(seen, patience, now_ms, config) {
+            return due;
+        }
+        let (keep_alive, ping) = (now_ms - self.said_ms >= keep_alive_ms, now_ms - self.pinged_ms >= patience.ping_ms);
+        if keep_alive {
+            self.said_ms = now_ms;
+        }
+        if ping {
+            (self.pinged_ms, self.pinged, self.answered) = (now_ms, true, false);
+        }
+        Due::Say { ping, keep_alive }
+    }
+
+    /// Whether the connection has to end.
+    fn verdict(&mut self, seen: Seen, patience: Patience, now_ms: u64, config: &Config) -> Option<Due> {
+        let Seen { reads, stalled, taken_bytes, .. } = seen;
+        if self.is_too_slow(stalled, taken_bytes, now_ms, config.slow_consumer_ms) {
             return Some(Due::End(Closing::SlowConsumer));
         }
-        let Patience { ping_ms, silence_ms, inactive_ms } = config.patience(socket.dialect.name());
-        if reads && !outbox.is_stalled() {
+        let Patience { ping_ms, silence_ms, inactive_ms } = patience;
+        if reads && !stalled {
             let silent_ms = now_ms.saturating_sub(self.heard_ms);
             if inactive_ms.is_some_and(|max| silent_ms >= max) {
                 return Some(Due::End(Closing::Inactive));
@@ -122,32 +162,20 @@ impl Liveness {
     }
 }
 
-/// Does what is due now for an open socket.
+/// Does what is due now for an open socket: what it is to be told is put into its outbox.
 pub(crate) fn sweep(socket: &mut Socket, reads: bool, now_ms: u64, config: &Config) -> Due {
-    let mut liveness = std::mem::take(&mut socket.liveness);
-    let said = socket.outbox.said();
-    if said != liveness.said {
-        (liveness.said, liveness.said_ms) = (said, now_ms);
-    }
-    if let Some(due) = liveness.verdict(socket, reads, now_ms, config) {
-        socket.liveness = liveness;
-        return due;
-    }
+    let outbox = &socket.outbox;
+    let seen = Seen { reads, stalled: outbox.is_stalled(), taken_bytes: outbox.taken_bytes(), said: outbox.said() };
+    let keep_alive_ms = if socket.session.owes() { OWING_MS.min(config.keep_alive_ms) } else { config.keep_alive_ms };
+    let due = socket.liveness.due(seen, config.patience(socket.dialect.name()), keep_alive_ms, now_ms, config);
+    let Due::Say { ping, keep_alive } = due else { return due };
     socket.rest();
-    let mut due = Due::Nothing;
-    let keep_alive_ms = if socket.session.owes() { OWING_MS } else { config.keep_alive_ms };
-    if now_ms - liveness.said_ms >= keep_alive_ms
-        && let Some(payload) = socket.dialect.keep_alive()
-    {
+    let payload = socket.dialect.keep_alive().filter(|_| keep_alive);
+    if let Some(payload) = payload {
         socket.outbox.control(encode_frame(Opcode::Binary, payload));
-        liveness.said_ms = now_ms;
-        due = Due::Flush;
     }
-    if now_ms - liveness.pinged_ms >= config.patience(socket.dialect.name()).ping_ms {
-        (liveness.pinged_ms, liveness.pinged, liveness.answered) = (now_ms, true, false);
+    if ping {
         socket.outbox.control(ping_frame(&[]));
-        due = Due::Flush;
     }
-    socket.liveness = liveness;
-    due
+    Due::Say { ping, keep_alive: payload.is_some() }
 }

@@ -1,17 +1,475 @@
-//! Placeholder.
+//! A socket that carries several documents: the addresses of its messages say for which.
+//!
+//! Served by a task of its own. Each document is a channel to the worker of its room, where it is a connection like any other; here its messages get and
+//! lose their address, and what comes before a document is accepted waits. Asks the gate for each document. Decides nothing about rooms, and knows
+//! of the protocol what the dialect's switchboard says.
 
+use crate::address::ClientAddress;
+use crate::auth::{Admission, Refusal};
+use crate::channel::{Ended, Far, channel};
 use crate::connections::Accepted;
+use crate::frames::header_of;
+use crate::liveness::{Due, Liveness, Seen};
+use crate::logging::Printable;
 use crate::request::RequestHead;
-use crate::transport::Incoming;
-use crate::upgrade::Entrance;
+use crate::routes::Protocol;
+use crate::transport::{Incoming, Stream};
+use crate::upgrade::{DOCUMENT, Entrance};
+use crate::websocket::{
+    Decoder, Inflater, Message, Opcode, append_frame, close_frame, frame_header, ping_frame, pong_frame,
+};
+use crate::worker::{Arrival, Visitor};
+use bytes::{Bytes, BytesMut};
+use dialect::{Frame, HOCUSPOCUS, Routed, Switchboard};
+use room::Closing;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-pub(crate) struct Trunk;
+/// Bytes of one read. The buffer belongs to the thread, so that an idle socket holds none.
+const READ_BYTES: usize = 64 << 10;
+/// What waits for the socket, above which no channel is emptied: then they fill up, and their members lose their places.
+const UNSENT_BYTES_MAX: usize = 256 << 10;
+/// How long the last frames may take, and then the client's own close.
+const ENDING: Duration = Duration::from_secs(5);
 
-impl Trunk {
-    pub(crate) fn new(_: Arc<Entrance>, _: Incoming, _: RequestHead, _: Accepted) -> Self {
-        Self
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// One socket.
+pub(crate) struct Trunk {
+    entrance: Arc<Entrance>,
+    wire: Wire,
+    address: ClientAddress,
+    head: RequestHead,
+    accepted: Accepted,
+    board: Switchboard,
+    /// By the switchboard's lines.
+    links: Vec<Option<Link>>,
+    asking: JoinSet<(usize, String, Result<Admission, Refusal>)>,
+    news: Arc<Notify>,
+    decoder: Decoder,
+    /// The link that has begun a message: nothing may come between.
+    speaking: Option<usize>,
+    /// Frames of the trunk's own that came meanwhile.
+    waiting: Vec<Bytes>,
+    /// Where the links were emptied up to the last time: each begins in its turn.
+    turn: usize,
+    liveness: Liveness,
+    said: u64,
+    opened_ms: u64,
+    /// A document was accepted.
+    has_been_in: bool,
+    ended: Option<(u16, String)>,
+    /// The client is gone.
+    is_gone: bool,
+}
+
+/// The socket, and what is still to be written to it.
+struct Wire {
+    stream: Incoming,
+    unsent: Vec<u8>,
+    /// So much of that is out.
+    written: usize,
+    taken_bytes: u64,
+}
+
+/// One document's way to its room.
+struct Link {
+    far: Far,
+    /// Taken from the channel, and not told yet.
+    pending: Vec<u8>,
+    /// Of the message that has been begun.
+    left: usize,
+    prefix: Vec<u8>,
+    ended: Option<Ended>,
+}
+
+/// What one look at the socket brought.
+enum Brought {
+    Bytes(Vec<u8>),
+    /// Something was written.
+    Wrote,
+    Gone,
+}
+
+impl Wire {
+    /// Writes what waits, and reads if it may.
+    async fn io(&mut self, reads: bool) -> Brought {
+        poll_fn(|cx| self.poll_io(reads, cx)).await
     }
 
-    pub(crate) async fn run(self, _: Vec<u8>) {}
+    fn poll_io(&mut self, reads: bool, cx: &mut Context<'_>) -> Poll<Brought> {
+        let mut wrote = false;
+        while self.written < self.unsent.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.written..]) {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    (self.written, self.taken_bytes, wrote) =
+                        (self.written + count, self.taken_bytes + count as u64, true);
+                }
+                Poll::Ready(_) => return Poll::Ready(Brought::Gone),
+                Poll::Pending => break,
+            }
+        }
+        if self.written == self.unsent.len() {
+            (self.unsent, self.written) = (Vec::new(), 0);
+        }
+        if wrote {
+            return Poll::Ready(Brought::Wrote);
+        }
+        if !reads {
+            return Poll::Pending;
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    Poll::Ready(Brought::Bytes(buffer.filled().to_vec()))
+                }
+                Poll::Ready(_) => Poll::Ready(Brought::Gone),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    }
+}
+
+impl Trunk {
+    pub(crate) fn new(entrance: Arc<Entrance>, stream: Incoming, head: RequestHead, accepted: Accepted) -> Self {
+        let now_ms = entrance.clock.now_ms();
+        let frame_bytes_max = entrance.config.limits.frame_bytes_max as usize;
+        Self {
+            entrance,
+            address: stream.address,
+            wire: Wire { stream, unsent: Vec::new(), written: 0, taken_bytes: 0 },
+            head,
+            accepted,
+            board: Switchboard::default(),
+            links: Vec::new(),
+            asking: JoinSet::new(),
+            news: Arc::new(Notify::new()),
+            decoder: Decoder::new(frame_bytes_max, false),
+            speaking: None,
+            waiting: Vec::new(),
+            turn: 0,
+            liveness: Liveness::new(now_ms),
+            said: 0,
+            opened_ms: now_ms,
+            has_been_in: false,
+            ended: None,
+            is_gone: false,
+        }
+    }
+
+    /// Serves it until its end. `early`: what came behind the request.
+    pub(crate) async fn run(mut self, early: Vec<u8>) {
+        self.accepted.opened();
+        self.hear(&early);
+        let (mut stopping, news) = (self.entrance.workers.stopping(), self.news.clone());
+        // Rarely: thousands of these may be idle.
+        let wait = Duration::from_millis((self.entrance.config.shortest_wait_ms() / 4).max(1));
+        let lobby_ends = Instant::now() + Duration::from_millis(self.entrance.config.hocuspocus.lobby_ms);
+        let mut look_at = lobby_ends.min(Instant::now() + wait);
+        while self.ended.is_none() && !self.is_gone {
+            self.collect();
+            let reads = self.may_read();
+            tokio::select! {
+                brought = self.wire.io(reads) => match brought {
+                    Brought::Bytes(bytes) => self.hear(&bytes),
+                    Brought::Wrote => {}
+                    Brought::Gone => self.is_gone = true,
+                },
+                () = news.notified() => {}
+                Some(answered) = self.asking.join_next() => {
+                    if let Ok((line, room, answer)) = answered {
+                        self.answered(line, room, answer);
+                    }
+                }
+                () = tokio::time::sleep_until(look_at) => {
+                    let next = Instant::now() + wait;
+                    look_at = if self.has_been_in || lobby_ends <= Instant::now() { next } else { lobby_ends.min(next) };
+                    self.keep_time();
+                }
+                // Those who are in rooms are told by these.
+                _ = stopping.wait_for(|stopping| *stopping), if self.links.iter().all(Option::is_none) => {
+                    self.end(1001, "server shutting down");
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    /// It is not read while a document's channel is full: its messages cannot go anywhere.
+    fn may_read(&self) -> bool {
+        self.links.iter().flatten().all(|link| link.far.may_send())
+    }
+
+    /// Ends with this code. The first one counts.
+    fn end(&mut self, code: u16, reason: &str) {
+        self.ended.get_or_insert_with(|| (code, reason.to_owned()));
+    }
+
+    fn hear(&mut self, mut bytes: &[u8]) {
+        let (count, now_ms) = (bytes.len(), self.entrance.clock.now_ms());
+        let (mut arena, mut inflater) = (BytesMut::with_capacity(count), Inflater::default());
+        let mut completed = false;
+        while self.ended.is_none() {
+            match self.decoder.decode(&mut bytes, &mut arena, &mut inflater) {
+                Ok(None) => break,
+                Ok(Some(Message::Binary(frame))) => {
+                    completed = true;
+                    let routed = self.board.receive(&frame);
+                    self.route(routed);
+                }
+                Ok(Some(Message::Text(_))) => self.end(1003, "text frames are not part of this protocol"),
+                Ok(Some(Message::Ping(payload))) => self.say_raw(&pong_frame(&payload)),
+                Ok(Some(Message::Pong(_))) => {}
+                Ok(Some(Message::Close { code, .. })) => {
+                    self.end(code.unwrap_or(1000), "");
+                }
+                Err(error) => {
+                    let reason =
+                        if error.close_code() == 1009 { "Message Too Big".to_owned() } else { error.to_string() };
+                    self.end(error.close_code(), &reason);
+                }
+            }
+        }
+        self.liveness.answered = true;
+        self.liveness.read(count, completed, !self.decoder.is_idle(), now_ms);
+    }
+
+    fn route(&mut self, routed: Routed) {
+        match routed {
+            Routed::Nothing => {}
+            Routed::To(line, body) => {
+                if let Some(Some(link)) = self.links.get(line) {
+                    link.far.send(Frame::Binary(body));
+                }
+            }
+            Routed::Asks { line, document, token } => self.ask(line, document, token),
+            Routed::Reply(message) => self.say(&message),
+            Routed::Close(code, reason) => self.end(code, reason),
+        }
+    }
+
+    /// Has the gate look at a token.
+    fn ask(&mut self, line: usize, document: String, token: String) {
+        if let Err(reached) = self.entrance.connections.may_ask(self.address) {
+            tracing::debug!(action = "http.refused", address = %self.address, reason = reached.limit);
+            return self.end(1013, "try again later");
+        }
+        let room = self.entrance.config.room_named(&document, HOCUSPOCUS.name());
+        let (gate, head) = (self.entrance.gate().clone(), self.head.clone());
+        self.asking.spawn(async move {
+            // A client without a token may have shown who it is in its request.
+            let answer = match token.is_empty() {
+                true => gate.admit(&head, &room).await,
+                false => gate.present(&token, &room).await,
+            };
+            (line, room, answer)
+        });
+    }
+
+    fn answered(&mut self, line: usize, room: String, answer: Result<Admission, Refusal>) {
+        match answer {
+            Ok(_) if self.entrance.ledger().is_deleted(&format!("{DOCUMENT}{room}")) => {
+                self.refuse(line, &Closing::Deleted);
+            }
+            Ok(admission) => self.connect(line, &room, admission),
+            Err(Refusal::Closing(closing)) => self.refuse(line, &closing),
+            Err(Refusal::Later(_)) => self.end(1013, "try again later"),
+            Err(Refusal::Origin) => self.end(4403, "Forbidden"),
+        }
+    }
+
+    fn refuse(&mut self, line: usize, closing: &Closing) {
+        let reason = HOCUSPOCUS.refusal(closing).map_or("permission-denied".to_owned(), |refusal| refusal.body);
+        self.deny(line, &reason);
+    }
+
+    fn deny(&mut self, line: usize, reason: &str) {
+        let follows = self.board.refuse(line, reason);
+        follows.into_iter().for_each(|routed| self.route(routed));
+    }
+
+    /// Opens a document's way to its room. What came for it before goes first.
+    fn connect(&mut self, line: usize, room: &str, admission: Admission) {
+        let Some(queue) = self.board.accept(line) else { return };
+        let mut accepted = self.entrance.connections.companion();
+        if admission.standing.is_some()
+            && let Err(reached) = accepted.belongs_to(&admission.author)
+        {
+            tracing::info!(action = "ws.refused", address = %self.address, room = %Printable(room), reason = reached.limit);
+            return self.deny(line, "permission-denied");
+        }
+        let (near, far) = channel(self.news.clone());
+        for body in queue {
+            far.send(Frame::Binary(body));
+        }
+        let link = Link { far, pending: Vec::new(), left: 0, prefix: self.board.prefix(line), ended: None };
+        if self.links.len() <= line {
+            self.links.resize_with(line + 1, || None);
+        }
+        self.links[line] = Some(link);
+        self.entrance.workers.enter(Arrival {
+            stream: Stream::Channel(near),
+            address: self.address,
+            room: format!("{DOCUMENT}{room}").into(),
+            dialect: Protocol::Hocuspocus.dialect(&self.entrance.config),
+            admission,
+            visitor: Visitor::default(),
+            hello: Vec::new(),
+            deflate: false,
+            early: Vec::new(),
+            accepted,
+            deadline: std::time::Instant::now() + Duration::from_millis(self.entrance.config.handshake_ms),
+        });
+    }
+
+    /// Takes what the rooms have said, each link in its turn, as much as may wait for the socket.
+    fn collect(&mut self) {
+        let (count, first) = (self.links.len(), self.turn);
+        for step in 0..count {
+            let line = self.speaking.unwrap_or((first + step) % count);
+            if self.wire.unsent.len() - self.wire.written >= UNSENT_BYTES_MAX {
+                return;
+            }
+            self.collect_from(line);
+            if self.speaking.is_some() {
+                // The rest of its message is on the way.
+                return;
+            }
+            self.turn = line + 1;
+        }
+    }
+
+    fn collect_from(&mut self, line: usize) {
+        let Some(Some(link)) = self.links.get_mut(line) else { return };
+        if link.ended.is_none() {
+            link.ended = link.far.take(&mut link.pending);
+        }
+        let mut at = 0;
+        while at < link.pending.len() {
+            if link.left == 0 {
+                let Some((opcode, header, payload)) = header_of(&link.pending[at..]) else { break };
+                debug_assert_eq!(opcode, Opcode::Binary as u8, "all messages of this dialect are");
+                let (own, own_len) = frame_header(Opcode::Binary, link.prefix.len() + payload);
+                self.wire.unsent.extend_from_slice(&own[..own_len]);
+                self.wire.unsent.extend_from_slice(&link.prefix);
+                (at, link.left) = (at + header, payload);
+                self.said += 1;
+                self.has_been_in = true;
+            }
+            let part = link.left.min(link.pending.len() - at);
+            self.wire.unsent.extend_from_slice(&link.pending[at..at + part]);
+            (at, link.left) = (at + part, link.left - part);
+        }
+        if at == link.pending.len() {
+            link.pending = Vec::new();
+        } else {
+            link.pending.drain(..at);
+        }
+        self.speaking = (link.left > 0).then_some(line);
+        if self.speaking.is_none() {
+            self.waiting.drain(..).for_each(|frame| self.wire.unsent.extend_from_slice(&frame));
+        }
+        let Some(Some(link)) = self.links.get_mut(line) else { return };
+        if let Some(ended) = link.ended.clone() {
+            self.ended_link(line, ended);
+        }
+    }
+
+    /// A document has ended. All that its room has said is told.
+    fn ended_link(&mut self, line: usize, ended: Ended) {
+        self.links[line] = None;
+        if self.speaking.take().is_some() {
+            // What was begun will never be whole.
+            self.is_gone = true;
+            return;
+        }
+        match ended {
+            Ended::Document => {
+                let next_life = self.board.close(line);
+                next_life.into_iter().for_each(|routed| self.route(routed));
+            }
+            Ended::Connection(code, reason) => self.end(code, &reason),
+            Ended::Refused(status, reason, _) if status < 500 => self.deny(line, &reason),
+            Ended::Refused(..) => self.end(1013, "try again later"),
+        }
+    }
+
+    fn keep_time(&mut self) {
+        let (now_ms, config) = (self.entrance.clock.now_ms(), self.entrance.config.clone());
+        if !self.has_been_in && now_ms - self.opened_ms >= config.hocuspocus.lobby_ms {
+            return self.end(4408, "Connection Timeout");
+        }
+        let seen = Seen {
+            reads: self.may_read(),
+            stalled: self.wire.written < self.wire.unsent.len(),
+            taken_bytes: self.wire.taken_bytes,
+            said: self.said,
+        };
+        let patience = config.patience(HOCUSPOCUS.name());
+        match self.liveness.due(seen, patience, config.keep_alive_ms, now_ms, &config) {
+            Due::Say { ping, keep_alive } => {
+                if ping {
+                    self.say_raw(&ping_frame(&[]));
+                }
+                if keep_alive && let Some(line) = self.board.any_accepted() {
+                    let message = [&self.board.prefix(line)[..], HOCUSPOCUS.keep_alive().unwrap_or_default()].concat();
+                    self.say(&message);
+                }
+            }
+            Due::End(closing) => {
+                let farewell = HOCUSPOCUS.farewell(&closing);
+                self.end(farewell.code.unwrap_or(1000), &farewell.reason);
+            }
+            Due::Drop => self.is_gone = true,
+        }
+    }
+
+    /// Sends a message.
+    fn say(&mut self, message: &[u8]) {
+        let mut frame = Vec::new();
+        append_frame(Opcode::Binary, message, &mut frame);
+        self.said += 1;
+        self.say_raw(&Bytes::from(frame));
+    }
+
+    /// Sends a frame, behind the message that has been begun.
+    fn say_raw(&mut self, frame: &Bytes) {
+        if self.speaking.is_none() {
+            self.wire.unsent.extend_from_slice(frame);
+        } else {
+            self.waiting.push(frame.clone());
+        }
+    }
+
+    /// Writes what is left and the close frame, and waits for the client's.
+    async fn close(mut self) {
+        self.asking.abort_all();
+        let ended = self.ended.take();
+        if let Some((code, reason)) = &ended {
+            tracing::debug!(action = "ws.closed", address = %self.address, code, reason);
+        }
+        let Some((code, reason)) = ended.filter(|_| !self.is_gone && self.speaking.is_none()) else { return };
+        self.links.clear();
+        let Wire { mut stream, mut unsent, written, .. } = self.wire;
+        unsent.extend_from_slice(&close_frame(code, &reason));
+        let last = async {
+            if stream.write_all(&unsent[written..]).await.is_ok() && stream.shutdown().await.is_ok() {
+                // Unread bytes would turn the close into a reset, and the client might never see the reason.
+                let mut wire = Wire { stream, unsent: Vec::new(), written: 0, taken_bytes: 0 };
+                while let Brought::Bytes(_) = wire.io(true).await {}
+            }
+        };
+        let _ = tokio::time::timeout(ENDING, last).await;
+    }
 }

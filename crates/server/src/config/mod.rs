@@ -319,6 +319,10 @@ pub struct YWebsocketConfig {
 pub struct HocuspocusConfig {
     /// How long a socket may be without an accepted document, in milliseconds.
     pub lobby_ms: u64,
+    /// How long before its token runs out a client is asked for another, in milliseconds.
+    pub token_ask_ms: u64,
+    /// How long after that its document is closed without one, in milliseconds.
+    pub token_grace_ms: u64,
 }
 
 /// Of the y-sweet dialect.

@@ -348,6 +348,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("websocket.deflate_bytes_min", size(|c| &mut c.websocket.deflate_bytes_min, 0, GIB), "1 KiB", "Of one message, below which it is sent uncompressed: documents profit, keystrokes do not."),
     Setting::new("y_websocket.echo", Kind::Bool(|c| &mut c.y_websocket.echo), "true", "Senders get their own updates back once they are saved. Version 4 of the provider waits for it."),
     Setting::new("hocuspocus.lobby_ms", ms(|c| &mut c.hocuspocus.lobby_ms, 10, 3_600_000), "60000", "A hocuspocus connection without an accepted document is closed (4408) after so long, whatever it sends."),
+    Setting::new("hocuspocus.token_ask_ms", ms(|c| &mut c.hocuspocus.token_ask_ms, 0, 3_600_000), "30000", "So long before its token runs out a hocuspocus client is asked for another; providers answer by themselves."),
+    Setting::new("hocuspocus.token_grace_ms", ms(|c| &mut c.hocuspocus.token_grace_ms, 0, 3_600_000), "30000", "So long after that its document is closed, if no good one came."),
     Setting::new("y_sweet.server_token", SERVER_TOKEN, "", "What an application's backend shows to make documents and tokens: the user part of its connection string.").secret(),
     Setting::new("y_sweet.signing_key", SIGNING_KEY, "", "Document tokens are signed with it. It switches authentication on for the whole server; where authentication is on for another reason and there is no such key, the y-sweet API is off.").secret(),
     Setting::new("y_sweet.url_prefix", URL_PREFIX, "", "The address that clients are told to connect to, such as https://collab.example.com. Empty: the host that the backend has asked."),

@@ -191,6 +191,9 @@ impl Worker {
                 }
                 self.reconsider(slot);
             }
+            socket::Stage::Ending { .. } if socket.outbox.is_finished() && socket.stream.channel().is_some() => {
+                self.remove(slot);
+            }
             socket::Stage::Ending { until } if socket.outbox.is_finished() => {
                 // The server ends the connection; the client sees that at once.
                 socket.stream.end();

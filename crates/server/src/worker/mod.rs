@@ -386,7 +386,7 @@ impl Worker {
         {
             timers.push(Reverse((at, Timer::Renew(socket.member))));
         }
-        if socket.outbox.has_control() {
+        if socket.outbox.has_control() || asks.answered {
             told.push_back(slot);
         }
         let room = socket.room;
@@ -414,6 +414,9 @@ impl Worker {
     fn rung(&mut self, member: MemberId) {
         let slot = crate::slots::slot_of(member);
         let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) else { return };
+        if let Some(channel) = socket.stream.channel() {
+            channel.heard();
+        }
         socket.readable = true;
         if socket.outbox.is_stalled() {
             socket.outbox.is_writable();
@@ -524,8 +527,8 @@ impl Worker {
         // One that is kept from being read is not judged by its silence.
         let reads = !socket.has_input() && !socket.deferred;
         match sweep(socket, reads, now_ms, &self.shared.config) {
-            Due::Nothing => {}
-            Due::Flush => self.told.push_back(slot),
+            Due::Say { ping: false, keep_alive: false } => {}
+            Due::Say { .. } => self.told.push_back(slot),
             Due::End(closing) => {
                 socket.say_farewell(&closing);
                 self.end(slot, "connection lost");
@@ -542,6 +545,8 @@ struct Asks {
     end: Option<Closing>,
     /// It has shown another token. The last one counts.
     renew: Option<String>,
+    /// It was answered at once.
+    answered: bool,
 }
 
 /// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
@@ -600,7 +605,10 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
     }
     match act {
         Act::Room(input) => open.handle(input, now_ms),
-        Act::Reply(message) => open.reply(socket, &message),
+        Act::Reply(message) => {
+            open.reply(socket, &message);
+            asks.answered = true;
+        }
         Act::End(closing) => asks.end = Some(closing),
         Act::Renew(token) => asks.renew = Some(token),
     }

@@ -255,7 +255,7 @@ impl Worker {
         let (member, author) = (socket.member, admission.author);
         let (access, trusts_all) = (access_of(socket, shared.ledger.is_locked(&socket.key)), admission.trusts_all);
         if let Some(standing) = admission.standing {
-            socket.terms = Some(Terms::new(*standing, shared.config.expiry(socket.dialect)));
+            socket.terms = Some(Terms::new(*standing, socket.dialect, &shared.config));
             socket.allowance = Allowance::new(super::per_second(limits, socket.terms.as_deref()), Instant::now());
         }
         open.handle(Input::Join { member, kind: Kind::Client, access, author, trusts_all }, now_ms);

@@ -5,10 +5,11 @@
 
 use super::{Message, Timer, Worker, open_room};
 use crate::auth::{Admission, Refusal, Standing};
+use crate::config::Config;
 use crate::slots::slot_of;
 use crate::socket::{Socket, Stage};
 use bytes::Bytes;
-use dialect::{Expiry, Frame};
+use dialect::{Dialect, Expiry, Frame};
 use identity::{Credential, RoomPattern};
 use room::{Access, Closing, Input, MemberId};
 use std::cmp::Reverse;
@@ -29,6 +30,8 @@ pub(crate) struct Terms {
     standing: Standing,
     /// What becomes of it when its token runs out.
     expiry: Expiry,
+    /// Where it is asked for another: how long before that, and how long after that it ends.
+    patience: (Duration, Duration),
     /// It was asked for another token.
     asked_for_token: bool,
     /// When to look at them again.
@@ -40,8 +43,13 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(standing: Standing, expiry: Expiry) -> Box<Self> {
-        Box::new(Self { standing, expiry, asked_for_token: false, at: None, asking: false, once_more: false })
+    pub(super) fn new(standing: Standing, dialect: &dyn Dialect, config: &Config) -> Box<Self> {
+        let expiry = config.expiry(dialect);
+        let ms = Duration::from_millis;
+        // Whoever always has short tokens is asked half-way, and not again with each answer.
+        let left = standing.expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(Instant::now()));
+        let patience = (ms(config.hocuspocus.token_ask_ms).min(left / 2), ms(config.hocuspocus.token_grace_ms));
+        Box::new(Self { standing, expiry, patience, asked_for_token: false, at: None, asking: false, once_more: false })
     }
 
     /// What may be read of it, when the application has said so.
@@ -61,8 +69,9 @@ impl Terms {
         match self.expiry {
             Expiry::Ends => Some(expires),
             Expiry::Stays => None,
-            Expiry::Asks { after_ms, .. } if self.asked_for_token => Some(expires + Duration::from_millis(after_ms)),
-            Expiry::Asks { before_ms, .. } => expires.checked_sub(Duration::from_millis(before_ms)),
+            Expiry::Asks(_) if self.asked_for_token => Some(expires + self.patience.1),
+            // At once, when that is past already.
+            Expiry::Asks(_) => Some(expires.checked_sub(self.patience.0).unwrap_or(expires)),
         }
     }
 }
@@ -141,7 +150,7 @@ impl Worker {
         let lifetime = terms.standing.lifetime;
         if terms.token_due().is_some_and(|due| due <= now) {
             match terms.expiry {
-                Expiry::Asks { request, .. } if !terms.asked_for_token => self.ask_for_token(slot, request),
+                Expiry::Asks(request) if !terms.asked_for_token => self.ask_for_token(slot, request),
                 _ => self.dismiss(slot, &Closing::TokenExpired),
             }
         } else if lifetime.is_some_and(|lifetime| lifetime.end <= now) {
@@ -273,8 +282,8 @@ impl Worker {
     pub(super) fn readmit(&mut self, slot: usize, admission: Admission) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         socket.granted = admission.access;
-        let expiry = self.shared.config.expiry(socket.dialect);
-        socket.terms = admission.standing.map(|standing| Terms::new(*standing, expiry));
+        let config = &self.shared.config;
+        socket.terms = admission.standing.map(|standing| Terms::new(*standing, socket.dialect, config));
         self.apply_access(slot);
         self.watch_terms(slot);
     }

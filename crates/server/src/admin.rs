@@ -194,6 +194,12 @@ struct Kick {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Announcement {
+    payload: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewKey {
     name: String,
     owner: String,
@@ -221,9 +227,10 @@ impl Asked {
             ("POST", ["rooms", room, "kick"]) => self.kick(&room_key(room)?).await,
             ("POST", ["rooms", room, "lock"]) => self.lock(&room_key(room)?, true).await,
             ("POST", ["rooms", room, "unlock"]) => self.lock(&room_key(room)?, false).await,
+            ("POST", ["rooms", room, "announce"]) => self.announce(&room_key(room)?).await,
             ("POST", ["rooms", room, "reopen"]) => self.reopen(&room_key(room)?).await,
             (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys", _] | ["rooms", _])
-            | (_, ["rooms", _, "kick" | "lock" | "unlock" | "reopen"]) => {
+            | (_, ["rooms", _, "kick" | "lock" | "unlock" | "announce" | "reopen"]) => {
                 Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them"))
             }
             _ => Err(refused(StatusCode::NOT_FOUND, "nothing is served at this path; docs/admin.md lists the paths")),
@@ -346,6 +353,13 @@ impl Asked {
         Ok(json!({ "reopened": changed }))
     }
 
+    /// A stateless message for everybody in the document whose client knows such.
+    async fn announce(&self, room: &str) -> Answer {
+        let Announcement { payload } = self.json()?;
+        let whom = Whom { dialect: Some(dialect::HOCUSPOCUS.name()), ..whole(room) };
+        self.command(whom, What::Announce(room.into(), payload.into())).await
+    }
+
     async fn command(&self, whom: Whom, what: What) -> Answer {
         Ok(json!({ "connections": self.entrance.workers.command(whom, what).await }))
     }
@@ -394,5 +408,5 @@ fn whom(meant: &Meant) -> Result<Whom, Refused> {
         })?),
         None => None,
     };
-    Ok(Whom { user: meant.user.clone(), room, key: meant.key.clone(), any_key: false })
+    Ok(Whom { user: meant.user.clone(), room, key: meant.key.clone(), ..Whom::default() })
 }

@@ -33,6 +33,7 @@ mod serve;
 mod slots;
 mod socket;
 mod stamp;
+mod stateless;
 mod transport;
 mod trunk;
 mod upgrade;

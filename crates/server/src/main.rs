@@ -51,11 +51,12 @@ fn serve(loaded: &Loaded) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(8).enable_all().build()?;
     let in_order = runtime.block_on(async {
         let server = Server::bind(config.clone(), store)?;
-        let dialects = dialect::ALL.map(|dialect| dialect.name()).join(", ");
+        let mounts = config.mounts_listed();
         let unix_socket = config.unix_socket.as_ref().map(|path| tracing::field::display(path.display()));
         let tls = config.tls.certificate.is_some();
         let (auth, admin) = (config.auth.is_on(), server.admin_address().map(tracing::field::display));
-        tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, auth, admin, data = %config.data.display(), dialects, "ready");
+        tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, auth, admin, data = %config.data.display(), mounts, "ready");
+        config.warn_of_mounts();
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)

@@ -10,6 +10,7 @@ use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
 use crate::connections::Connections;
 use crate::metrics::Metrics;
+use crate::stateless::Stateless;
 use crate::transport::certificates::{Certificates, Renewal};
 use crate::transport::listen::{ListenError, Listeners};
 use crate::transport::{Door, Wire};
@@ -111,7 +112,8 @@ impl Server {
         let workers = Workers::start(shared, threads).map_err(StartError::Threads)?;
         let door = Door { config: config.clone(), certificates };
         let metrics = Metrics::default();
-        let entrance = Arc::new(Entrance { workers, connections, config, clock, door, key_file, metrics });
+        let stateless = Stateless::of(&config);
+        let entrance = Arc::new(Entrance { workers, connections, config, clock, door, key_file, metrics, stateless });
         Ok(Self { listeners, renewal, entrance })
     }
 

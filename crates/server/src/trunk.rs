@@ -13,6 +13,7 @@ use crate::liveness::{Due, Liveness, Seen};
 use crate::logging::Printable;
 use crate::request::RequestHead;
 use crate::routes::Protocol;
+use crate::stateless::{Recipient, Reply, Sender};
 use crate::transport::{Incoming, Stream};
 use crate::upgrade::{DOCUMENT, Entrance};
 use crate::websocket::{
@@ -20,8 +21,8 @@ use crate::websocket::{
 };
 use crate::worker::{Arrival, Visitor};
 use bytes::{Bytes, BytesMut};
-use dialect::{Frame, HOCUSPOCUS, Routed, Switchboard};
-use room::Closing;
+use dialect::{ANNOUNCEMENTS, Frame, HOCUSPOCUS, Routed, Switchboard, stateless_payload};
+use room::{Closing, Event};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -37,6 +38,8 @@ use tokio::time::Instant;
 const READ_BYTES: usize = 64 << 10;
 /// What waits for the socket, above which no channel is emptied: then they fill up, and their members lose their places.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
+/// Stateless messages of one socket that the application has not answered; with more, the socket is not read.
+const HANDED_OVER_MAX: usize = 16;
 /// How long the last frames may take, and then the client's own close.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -55,6 +58,8 @@ pub(crate) struct Trunk {
     /// By the switchboard's lines.
     links: Vec<Option<Link>>,
     asking: JoinSet<(usize, String, Result<Admission, Refusal>)>,
+    /// Stateless messages that the application has.
+    handed_over: JoinSet<Option<(String, Reply, Vec<u8>)>>,
     news: Arc<Notify>,
     decoder: Decoder,
     /// The link that has begun a message: nothing may come between.
@@ -91,6 +96,8 @@ struct Link {
     left: usize,
     prefix: Vec<u8>,
     ended: Option<Ended>,
+    /// Whose it is, where the application takes its stateless messages.
+    sender: Option<(Sender, String)>,
 }
 
 /// What one look at the socket brought.
@@ -154,6 +161,7 @@ impl Trunk {
             board: Switchboard::default(),
             links: Vec::new(),
             asking: JoinSet::new(),
+            handed_over: JoinSet::new(),
             news: Arc::new(Notify::new()),
             decoder: Decoder::new(frame_bytes_max, false),
             speaking: None,
@@ -192,6 +200,11 @@ impl Trunk {
                         self.answered(line, room, answer);
                     }
                 }
+                Some(replied) = self.handed_over.join_next() => {
+                    if let Ok(Some((room, reply, prefix))) = replied {
+                        self.replied(room, reply, prefix);
+                    }
+                }
                 () = tokio::time::sleep_until(look_at) => {
                     let next = Instant::now() + wait;
                     look_at = if self.has_been_in || lobby_ends <= Instant::now() { next } else { lobby_ends.min(next) };
@@ -208,7 +221,7 @@ impl Trunk {
 
     /// It is not read while a document's channel is full: its messages cannot go anywhere.
     fn may_read(&self) -> bool {
-        self.links.iter().flatten().all(|link| link.far.may_send())
+        self.handed_over.len() < HANDED_OVER_MAX && self.links.iter().flatten().all(|link| link.far.may_send())
     }
 
     /// Ends with this code. The first one counts.
@@ -248,6 +261,7 @@ impl Trunk {
     fn route(&mut self, routed: Routed) {
         match routed {
             Routed::Nothing => {}
+            Routed::To(line, body) if self.takes_stateless(line, &body) => {}
             Routed::To(line, body) => {
                 if let Some(Some(link)) = self.links.get(line) {
                     link.far.send(Frame::Binary(body));
@@ -256,6 +270,31 @@ impl Trunk {
             Routed::Asks { line, document, token } => self.ask(line, document, token),
             Routed::Reply(message) => self.say(&message),
             Routed::Close(code, reason) => self.end(code, reason),
+        }
+    }
+
+    /// Gives a stateless message to the application, where that is configured.
+    fn takes_stateless(&mut self, line: usize, body: &Bytes) -> bool {
+        let Some(Some(Link { sender: Some((sender, room)), prefix, .. })) = self.links.get(line) else { return false };
+        let Some(payload) = stateless_payload(body) else { return false };
+        let (entrance, sender, room, prefix) = (self.entrance.clone(), sender.clone(), room.clone(), prefix.clone());
+        self.handed_over.spawn(async move {
+            let reply = entrance.stateless.as_ref()?.hand_over(&sender, &room, &payload).await?;
+            Some((room, reply, prefix))
+        });
+        true
+    }
+
+    /// The application has answered to one.
+    fn replied(&mut self, room: String, reply: Reply, prefix: Vec<u8>) {
+        let payload = Bytes::from(reply.payload);
+        match reply.to {
+            Recipient::Sender => {
+                if let Some(message) = HOCUSPOCUS.encode(&Event::Relayed(ANNOUNCEMENTS, payload)) {
+                    self.say(&[&prefix, &message.payload()[..]].concat());
+                }
+            }
+            Recipient::All => self.entrance.workers.announce(&format!("{DOCUMENT}{room}"), payload),
         }
     }
 
@@ -313,7 +352,11 @@ impl Trunk {
         for body in queue {
             far.send(Frame::Binary(body));
         }
-        let link = Link { far, pending: Vec::new(), left: 0, prefix: self.board.prefix(line), ended: None };
+        let sender = self.entrance.stateless.is_some().then(|| {
+            let sender = Sender::new(admission.author.clone(), admission.access, admission.standing.as_deref());
+            (sender, room.to_owned())
+        });
+        let link = Link { far, pending: Vec::new(), left: 0, prefix: self.board.prefix(line), ended: None, sender };
         if self.links.len() <= line {
             self.links.resize_with(line + 1, || None);
         }

@@ -19,6 +19,7 @@ use crate::request::{
 };
 use crate::rest::{self, is_rest_path};
 use crate::routes::{Protocol, Route, is_draft_id, route};
+use crate::stateless::Stateless;
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
 use crate::trunk::Trunk;
@@ -65,6 +66,8 @@ pub(crate) struct Entrance {
     pub(crate) door: Door,
     pub(crate) key_file: Arc<KeyFile>,
     pub(crate) metrics: Metrics,
+    /// Where stateless messages go, when not to other clients.
+    pub(crate) stateless: Option<Stateless>,
 }
 
 /// One connection and its first request.

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::memory::Memory;
 use crate::worker::{Arrival, Command, INBOX, Inbox, Message, What, Whom, Worker};
+use bytes::Bytes;
 use mio::{Poll, Waker};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,8 +122,19 @@ impl Workers {
 
     /// Hands a connection to the thread of its room.
     pub(crate) fn enter(&self, arrival: Arrival) {
-        let worker = self.hasher.hash_one(&*arrival.room) as usize % self.inboxes.len();
-        self.inboxes[worker].send(Message::Arrival(Box::new(arrival)));
+        self.inboxes[self.worker_of(&arrival.room)].send(Message::Arrival(Box::new(arrival)));
+    }
+
+    /// Tells everybody in a room something that is not kept. Whoever is not in it is not told.
+    pub(crate) fn announce(&self, key: &str, payload: Bytes) {
+        let (done, _) = mpsc::unbounded_channel();
+        let command = Command { whom: Whom::nobody(), what: What::Announce(key.into(), payload), done };
+        self.inboxes[self.worker_of(key)].send(Message::Command(Box::new(command)));
+    }
+
+    /// The thread of a room.
+    fn worker_of(&self, key: &str) -> usize {
+        self.hasher.hash_one(key) as usize % self.inboxes.len()
     }
 
     /// Has something done with connections, by all workers. Returns how many it concerned, when it is done.

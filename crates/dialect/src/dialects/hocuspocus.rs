@@ -492,6 +492,14 @@ fn token_in(body: &[u8]) -> Option<String> {
     is_auth.then(|| reader.var_string().ok().map(str::to_owned)).flatten()
 }
 
+/// What a stateless message of a document says, when it is one.
+pub fn stateless_payload(body: &[u8]) -> Option<String> {
+    let mut reader = Reader::new(body);
+    let is_one = reader.var_uint() == Ok(u64::from(STATELESS));
+    let payload = is_one.then(|| reader.var_string().ok()).flatten()?;
+    (payload.len() <= STATELESS_BYTES_MAX).then(|| payload.to_owned())
+}
+
 /// The document that an address means, if any can be called so: up to the first NUL, behind which a session is named.
 fn document_of(address: &[u8]) -> Option<String> {
     let address = std::str::from_utf8(address).ok()?;

@@ -17,6 +17,7 @@ pub(crate) use credential::bearer_token;
 pub use key_file::{KeyFile, KeyFileError};
 pub(crate) use key_file::{LOOK_EVERY, described, now_s};
 pub use ledger::{Ledger, LedgerError, Revocation};
+pub(crate) use webhook::{Signed, described as described_identity};
 
 use crate::request::RequestHead;
 use identity::Identity;

@@ -22,9 +22,7 @@ const LIFETIME_MIN_S: f64 = 0.25;
 
 /// The application, as far as it is asked for permissions.
 pub(super) struct Webhook {
-    url: Url,
-    secret: Option<hmac::Key>,
-    fetcher: Arc<Fetcher>,
+    application: Signed,
     asked: Asked<Permitted>,
 }
 
@@ -67,8 +65,7 @@ fn a_minute() -> f64 {
 
 impl Webhook {
     pub(super) fn new(url: Url, secret: &str, fetcher: Arc<Fetcher>) -> Self {
-        let secret = (!secret.is_empty()).then(|| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-        Self { url, secret, fetcher, asked: Asked::new() }
+        Self { application: Signed::new(url, secret, fetcher), asked: Asked::new() }
     }
 
     /// What somebody may do in a room. Err: it could not be found out, and why, for the log.
@@ -88,13 +85,31 @@ impl Webhook {
     }
 
     async fn ask(&self, body: Bytes, lane: Lane) -> Result<Permitted, String> {
+        understand(&self.application.ask(body, lane).await?)
+    }
+}
+
+/// An address of the application that is asked with a signature.
+pub(crate) struct Signed {
+    url: Url,
+    secret: Option<hmac::Key>,
+    fetcher: Arc<Fetcher>,
+}
+
+impl Signed {
+    pub(crate) fn new(url: Url, secret: &str, fetcher: Arc<Fetcher>) -> Self {
+        let secret = (!secret.is_empty()).then(|| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
+        Self { url, secret, fetcher }
+    }
+
+    /// Asks with a body of JSON.
+    pub(crate) async fn ask(&self, body: Bytes, lane: Lane) -> Result<Fetched, String> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
         let signature = self.secret.as_ref().map(|secret| sign(secret, &now_s, &body));
         let mut headers =
             vec![("content-type", "application/json"), ("accept", "application/json"), ("concord-timestamp", &*now_s)];
         headers.extend(signature.as_deref().map(|signature| ("concord-signature", signature)));
-        let fetched = self.fetcher.post(&self.url, &headers, body, lane).await.map_err(|error| error.to_string())?;
-        understand(&fetched)
+        self.fetcher.post(&self.url, &headers, body, lane).await.map_err(|error| error.to_string())
     }
 }
 
@@ -105,10 +120,14 @@ fn sign(secret: &hmac::Key, timestamp: &str, body: &[u8]) -> String {
     format!("sha256={hex}")
 }
 
-fn body(identity: &Identity, room: &str) -> Bytes {
+/// Somebody, as the application is told of them.
+pub(crate) fn described(identity: &Identity) -> serde_json::Value {
     let Identity { user, name, firm, role, email, .. } = identity;
-    let who = serde_json::json!({ "userId": &**user, "name": name, "firmId": firm, "role": role, "email": email });
-    serde_json::json!({ "identity": who, "room": room }).to_string().into()
+    serde_json::json!({ "userId": &**user, "name": name, "firmId": firm, "role": role, "email": email })
+}
+
+fn body(identity: &Identity, room: &str) -> Bytes {
+    serde_json::json!({ "identity": described(identity), "room": room }).to_string().into()
 }
 
 fn understand(fetched: &Fetched) -> Result<Permitted, String> {

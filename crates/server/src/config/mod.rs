@@ -225,6 +225,23 @@ impl Config {
         self.mounts.y_sweet.is_some() && (!self.auth.is_on() || !self.y_sweet.signing_key.is_empty())
     }
 
+    /// What is served where, in one line for the log.
+    pub fn mounts_listed(&self) -> String {
+        let off = |dialect: &str| dialect == "y-sweet" && !self.serves_y_sweet();
+        let rows = self.mounts.listed().into_iter().filter(|(dialect, _)| !off(dialect));
+        rows.map(|(dialect, path)| format!("{dialect} {path}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Tells the operator of what is not served although it looks as if it were.
+    pub fn warn_of_mounts(&self) {
+        if self.mounts.y_sweet.is_some() && !self.serves_y_sweet() {
+            tracing::warn!(
+                action = "server.mounts",
+                "the y-sweet API is off: authentication is on, and there is no y_sweet.signing_key"
+            );
+        }
+    }
+
     /// What becomes of a dialect's connection whose token runs out.
     pub(crate) fn expiry(&self, dialect: &dyn Dialect) -> Expiry {
         match dialect.name() {
@@ -315,8 +332,10 @@ pub struct YWebsocketConfig {
 }
 
 /// Of the hocuspocus dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HocuspocusConfig {
+    /// Where stateless messages go; none: to the other clients of the document.
+    pub stateless_url: Option<Url>,
     /// How long a socket may be without an accepted document, in milliseconds.
     pub lobby_ms: u64,
     /// How long before its token runs out a client is asked for another, in milliseconds.
@@ -456,10 +475,16 @@ impl Config {
                  set auth.secret, auth.keys_file, auth.jwks_url or auth.session_url too",
             ));
         }
-        let urls = [&auth.jwks_url, &auth.session_url, &auth.permission_url];
+        if self.hocuspocus.stateless_url.is_some() && auth.webhook_secret.is_empty() {
+            return Err(ConfigError::Contradiction(
+                "hocuspocus.stateless_url needs auth.webhook_secret, with which its messages are signed; \
+                 make one with: openssl rand -base64 32",
+            ));
+        }
+        let urls = [&auth.jwks_url, &auth.session_url, &auth.permission_url, &self.hocuspocus.stateless_url];
         if !auth.insecure_http && urls.into_iter().flatten().any(Url::is_exposed) {
             return Err(ConfigError::Contradiction(
-                "auth.jwks_url, auth.session_url and auth.permission_url must begin with https:// unless they are on this \
+                "auth.jwks_url, auth.session_url, auth.permission_url and hocuspocus.stateless_url must begin with https:// unless they are on this \
                  machine, because whoever is between could let himself in; auth.insecure_http = true allows it",
             ));
         }

@@ -6,10 +6,10 @@
 use super::{Message, Timer, Worker, open_room};
 use crate::auth::{Admission, Refusal, Standing};
 use crate::config::Config;
-use crate::slots::slot_of;
+use crate::slots::{RoomId, slot_of};
 use crate::socket::{Socket, Stage};
 use bytes::Bytes;
-use dialect::{Dialect, Expiry, Frame};
+use dialect::{ANNOUNCEMENTS, Dialect, Expiry, Frame};
 use identity::{Credential, RoomPattern};
 use room::{Access, Closing, Input, MemberId};
 use std::cmp::Reverse;
@@ -94,6 +94,8 @@ pub(crate) struct Whom {
     pub(crate) key: Option<String>,
     /// With an API key, whichever it is.
     pub(crate) any_key: bool,
+    /// Of this dialect.
+    pub(crate) dialect: Option<&'static str>,
 }
 
 /// What is to be done with them.
@@ -109,9 +111,17 @@ pub(crate) enum What {
     Relock,
     /// A room is gone.
     Delete(RoomKey),
+    /// Everybody in a room is told something that is not kept.
+    Announce(RoomKey, Bytes),
 }
 
 impl Whom {
+    /// For what concerns rooms and no connections.
+    pub(crate) fn nobody() -> Self {
+        // No user is called so: names have at least one byte.
+        Self { user: Some(String::new()), ..Self::default() }
+    }
+
     fn means(&self, socket: &Socket) -> bool {
         let key = socket.terms.as_ref().and_then(|terms| match &terms.standing.identity.credential {
             Credential::Key(id) => Some(&**id),
@@ -121,6 +131,7 @@ impl Whom {
             && self.room.as_ref().is_none_or(|room| room.matches(socket.room_name()))
             && self.key.as_deref().is_none_or(|wanted| key == Some(wanted))
             && (!self.any_key || key.is_some())
+            && self.dialect.is_none_or(|dialect| dialect == socket.dialect.name())
     }
 }
 
@@ -318,7 +329,7 @@ impl Worker {
                 }
                 What::Confirm => self.ask_gate(slot),
                 What::Relock => self.apply_access(slot),
-                What::Delete(_) => {}
+                What::Delete(_) | What::Announce(..) => {}
             }
         }
         if let What::Delete(key) = &command.what
@@ -326,8 +337,23 @@ impl Worker {
         {
             self.close_room(id, &Closing::Deleted);
         }
+        if let What::Announce(key, payload) = command.what
+            && let Some(id) = self.table.get(&key).copied()
+        {
+            self.announce(id, payload);
+        }
         // Nobody may wait for the number.
         let _ = command.done.send(concerned.len());
+    }
+
+    fn announce(&mut self, id: RoomId, payload: Bytes) {
+        let now_ms = self.shared.clock.now_ms();
+        self.guarded(id, |worker| {
+            if let Some(open) = open_room(&mut worker.rooms, id) {
+                open.handle(Input::Announce(ANNOUNCEMENTS, payload), now_ms);
+            }
+        });
+        self.touch(id);
     }
 
     /// Ends a connection, and says why.

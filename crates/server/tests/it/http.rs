@@ -51,19 +51,19 @@ async fn a_plain_get_is_okay_and_other_methods_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn upgrades_of_dialects_that_are_not_here_say_so() {
+async fn paths_that_lead_nowhere_say_so() {
     let server = Running::start(config(), memory()).await;
     let cases = [
-        ("/", 501, "hocuspocus"),
-        ("/hocuspocus", 501, "hocuspocus"),
-        ("/ws", 501, "json-yjs"),
-        ("/ws/document/7", 501, "sessions"),
+        ("/ws/document/", 404, "nothing"),
+        ("/ws/document/7%2F8", 400, "invalid room name"),
         ("/ws/updates", 501, "Not implemented yet"),
         ("/ws/other", 404, "nothing"),
         ("/sync", 501, "notes"),
         ("/websocket", 501, "room-db"),
         ("/__ws/connect", 501, "room-db"),
-        ("/d/doc/ws/doc", 501, "y-sweet"),
+        ("/d/doc/ws/other", 400, "must be equal"),
+        ("/d/doc!/ws/doc!", 400, "Invalid document name"),
+        ("/d/doc/ws", 404, "nothing"),
         ("/api/rooms", 404, "nothing"),
         ("/health", 404, "nothing"),
         ("/_concord/status", 404, "nothing"),

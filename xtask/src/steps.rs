@@ -1,11 +1,15 @@
 //! The steps of `cargo xtask test`, in the order in which a mistake is cheapest to find, and the count of what passed.
 
 use crate::{counts, licences};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 /// Oldest Node that the clients' packages run on.
 const NODE_MAJOR_MIN: u32 = 20;
+
+/// What the browser of the pages may be called, as in conformance/lib/browser.mjs.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// What a step counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,11 +81,14 @@ fn clients(report: &mut Report) {
         &["build", "--release", "--package", "server", "--package", "document", "--bins", "--examples"],
     );
     report.add("release build", built);
-    let installed = install();
+    let installed = install("conformance");
     report.add("npm packages", installed);
     if built.failed + installed.failed > 0 {
         return;
     }
+    // Without these, the scenario `pages` says what it misses.
+    report.add("npm packages of the pages", install("conformance/pages"));
+    report.add("chromium", chromium());
     let (store, echo, server) = (built_file("examples/stdio"), built_file("examples/echo"), built_file("concord"));
     report.add("websocket codec", node_step(&["codec.mjs", &echo]));
     report.add("documents against yjs", node_step(&["documents.mjs", &store]));
@@ -119,15 +126,62 @@ fn node() -> Result<(), String> {
 }
 
 /// `npm ci`, unless what is installed is what the lock file says.
-fn install() -> Outcome {
-    let folder = root().join("conformance");
+fn install(packages: &str) -> Outcome {
+    let folder = root().join(packages);
     let changed = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let (lock, installed) =
         (changed(&folder.join("package-lock.json")), changed(&folder.join("node_modules/.package-lock.json")));
     if installed.is_some() && installed >= lock {
         return Outcome { passed: 1, ..Outcome::default() };
     }
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder), "npm ci")
+    run(
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder),
+        &format!("npm ci in {packages}"),
+    )
+}
+
+/// Finds the browser for the scenario `pages`, or installs it from the system's packages where this process may.
+fn chromium() -> Outcome {
+    let is_there = || {
+        let named = std::env::var_os("CHROMIUM");
+        let names: Vec<OsString> =
+            named.map_or_else(|| BROWSERS.iter().map(OsString::from).collect(), |name| vec![name]);
+        names.iter().any(|name| quietly(Command::new(name).arg("--version")).is_ok())
+    };
+    if is_there() {
+        return Outcome { passed: 1, ..Outcome::default() };
+    }
+    println!("\n== chromium");
+    let mut missing = "chromium is not installed".to_owned();
+    if quietly(Command::new("id").arg("-u")).is_ok_and(|user| user.trim() == "0") {
+        // A fresh machine knows no packages yet. The fonts make the screenshots legible.
+        let update = ["update", "--quiet"];
+        let install = ["install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"];
+        for arguments in [&update[..], &install[..]] {
+            let mut apt = Command::new("apt-get");
+            match quietly(apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive")) {
+                Ok(_) => {}
+                Err(error) => missing = error,
+            }
+        }
+    }
+    if is_there() {
+        return Outcome { passed: 1, ..Outcome::default() };
+    }
+    println!(
+        "chromium: skipped: {missing}; the scenario `pages` needs it: install it (Debian: `apt-get install chromium`) or name a browser in CHROMIUM, and run this again"
+    );
+    Outcome { skipped: 1, ..Outcome::default() }
+}
+
+/// What a command prints, or how it failed with what it complained of.
+fn quietly(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().display().to_string();
+    let output = command.output().map_err(|error| format!("cannot run {name}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn command(program: &str, arguments: &[&str]) -> Outcome {

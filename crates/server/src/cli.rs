@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::{ConfigError, Loaded, SETTINGS, Setting, Sources};
+use crate::import::Migration;
 use identity::{Grant, RoomPattern, Scopes, parse_duration_s};
+use migrate::Origin;
 
 /// Read when no other file is named, and only if it exists.
 const DEFAULT_FILE: &str = "concord.toml";
@@ -22,6 +24,7 @@ Examples:
   concord rooms --data ./concord-data         list the stored rooms
   concord export team/notes > notes.bin       write a document as one Yjs update
   concord import team/notes notes.bin         read it back into a room
+  concord import --from y-leveldb ./dbDir     read in what another server has stored; --dry-run only looks
   concord key create --name ci --owner bot    make an API key; it is shown once
   concord token --user u1 --room 'team/*:write' --ttl 1h
                                               make a token for development, signed with auth.secret
@@ -49,6 +52,13 @@ pub enum Command {
         room: String,
         /// One Yjs v1 update.
         file: PathBuf,
+    },
+    /// Merge the documents of another server into rooms of the same names.
+    ImportFrom {
+        /// Whose, from where, and which.
+        migration: Migration,
+        /// Nothing is imported, only told what could be.
+        dry_run: bool,
     },
     /// Print the effective configuration.
     PrintConfig,
@@ -175,7 +185,6 @@ pub fn parse_from(
 
 fn command_line() -> clap::Command {
     let room = Arg::new("room").value_name("ROOM").required(true).help("Name of the room");
-    let file = Arg::new("file").value_name("FILE").required(true).value_parser(clap::value_parser!(PathBuf));
     let print = Arg::new("print").long("print").action(ArgAction::SetTrue).required(true);
     let config = Arg::new("config").long("config").value_name("FILE").global(true);
     let config = config.value_parser(clap::value_parser!(PathBuf));
@@ -188,16 +197,9 @@ fn command_line() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Serve until stopped (the default)"))
         .subcommand(clap::Command::new("rooms").about("List the stored rooms"))
         .subcommand(
-            clap::Command::new("export")
-                .about("Write a document to standard output, as one Yjs update")
-                .arg(room.clone()),
+            clap::Command::new("export").about("Write a document to standard output, as one Yjs update").arg(room),
         )
-        .subcommand(
-            clap::Command::new("import")
-                .about("Merge an exported document into a room")
-                .arg(room)
-                .arg(file.help("A Yjs v1 update, as export writes it")),
-        )
+        .subcommand(import_command())
         .subcommand(key_command())
         .subcommand(token_command())
         .subcommand(
@@ -212,6 +214,28 @@ fn command_line() -> clap::Command {
                 .about("Show the effective configuration")
                 .arg(print.help("Print every setting with its value and source, as a valid concord.toml")),
         )
+}
+
+fn import_command() -> clap::Command {
+    let origins = Origin::ALL.map(Origin::name);
+    let from = Arg::new("from").long("from").value_name("ORIGIN").value_parser(origins);
+    let only = Arg::new("only").long("room").value_name("NAME").action(ArgAction::Append).requires("from");
+    let dry_run = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).requires("from");
+    let place = Arg::new("place").value_name("ROOM|PATH").required(true).value_parser(clap::value_parser!(OsString));
+    let file = Arg::new("file").value_name("FILE").value_parser(clap::value_parser!(PathBuf));
+    clap::Command::new("import")
+        .about("Merge an exported document into a room, or all documents of another server into rooms")
+        .override_usage("concord import ROOM FILE\n       concord import --from ORIGIN PATH [--room NAME]... [--dry-run]")
+        .after_help("What is in a room already stays; importing twice changes nothing. docs/migrate.md has more about each origin.")
+        .arg(place.help("Name of the room; with --from: the file or folder with the documents"))
+        .arg(
+            file.required_unless_present("from")
+                .conflicts_with_all(["from", "only", "dry-run"])
+                .help("A Yjs v1 update, as export writes it"),
+        )
+        .arg(from.help("Whose data it is"))
+        .arg(only.help("Only the document of this name; may be repeated"))
+        .arg(dry_run.help("Only list the documents, and whether they can be read; no data folder is needed"))
 }
 
 fn key_command() -> clap::Command {
@@ -314,10 +338,7 @@ fn command_of(matches: &ArgMatches) -> Command {
     match matches.subcommand() {
         Some(("rooms", _)) => Command::Rooms,
         Some(("export", matches)) => Command::Export { room: room(matches) },
-        Some(("import", matches)) => {
-            let file = matches.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-            Command::Import { room: room(matches), file }
-        }
+        Some(("import", matches)) => import_command_of(matches),
         Some(("config", _)) => Command::PrintConfig,
         Some(("key", matches)) => Command::Key(key_command_of(matches)),
         Some(("token", matches)) => Command::Token(token_command_of(matches)),
@@ -327,6 +348,18 @@ fn command_of(matches: &ArgMatches) -> Command {
         }
         _ => Command::Serve,
     }
+}
+
+fn import_command_of(matches: &ArgMatches) -> Command {
+    let place = matches.get_one::<OsString>("place").cloned().unwrap_or_default();
+    let from = text_of(matches, "from");
+    let Some(origin) = Origin::ALL.into_iter().find(|origin| Some(origin.name()) == from.as_deref()) else {
+        let file = matches.get_one::<PathBuf>("file").cloned().unwrap_or_default();
+        return Command::Import { room: place.to_string_lossy().into_owned(), file };
+    };
+    let rooms = matches.get_many("only").into_iter().flatten().cloned().collect();
+    let migration = Migration { origin, path: place.into(), rooms };
+    Command::ImportFrom { migration, dry_run: matches.get_flag("dry-run") }
 }
 
 fn key_command_of(matches: &ArgMatches) -> KeyCommand {
@@ -436,6 +469,24 @@ mod tests {
             ("concord --data d rooms", Command::Rooms),
             ("concord export team/7 --data d", Command::Export { room: "team/7".to_owned() }),
             ("concord import r f.bin", Command::Import { room: "r".to_owned(), file: "f.bin".into() }),
+            (
+                "concord import --from y-leveldb ./db --room a --room b/c --dry-run --data d",
+                Command::ImportFrom {
+                    migration: Migration {
+                        origin: Origin::YLeveldb,
+                        path: "./db".into(),
+                        rooms: vec!["a".to_owned(), "b/c".to_owned()],
+                    },
+                    dry_run: true,
+                },
+            ),
+            (
+                "concord import x.sqlite --from hocuspocus-sqlite",
+                Command::ImportFrom {
+                    migration: Migration { origin: Origin::HocuspocusSqlite, path: "x.sqlite".into(), rooms: vec![] },
+                    dry_run: false,
+                },
+            ),
             ("concord config --print", Command::PrintConfig),
             ("concord key list", Command::Key(KeyCommand::List)),
             ("concord key revoke abc --data d", Command::Key(KeyCommand::Revoke { id: "abc".to_owned() })),
@@ -501,6 +552,11 @@ mod tests {
             ("concord rooms", ("CONCORD_NONE", "1"), "unknown setting CONCORD_NONE"),
             ("concord --port 1", NOTHING, "--port"),
             ("concord export", NOTHING, "<ROOM>"),
+            ("concord import r", NOTHING, "<FILE>"),
+            ("concord import r f --dry-run", NOTHING, "cannot be used with"),
+            ("concord import r --room x", NOTHING, "--from"),
+            ("concord import --from y-leveldb a b", NOTHING, "cannot be used with"),
+            ("concord import --from redis a", NOTHING, "y-sweet"),
             ("concord config", NOTHING, "--print"),
             ("concord frobnicate", NOTHING, "frobnicate"),
             ("concord key create --name n --owner o --scope root", NOTHING, "scopes are read, write and admin"),

@@ -17,6 +17,7 @@ pub mod fetch;
 mod frames;
 mod host;
 mod http;
+mod import;
 mod liveness;
 mod loading;
 pub mod logging;
@@ -42,6 +43,7 @@ mod worker;
 mod workers;
 
 pub use clock::Clock;
+pub use import::{ImportError, Migration, News, Outcome, Totals, import_from};
 pub use offline::{export, import, list};
 pub use serve::{Server, StartError, open_store};
 pub use transport::certificates::CertificateError;

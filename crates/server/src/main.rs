@@ -1,11 +1,16 @@
 //! The `concord` command: understands its arguments, and does what they say.
 
 use server::cli::{Command, parse};
-use server::config::Loaded;
-use server::{Server, open_store};
+use server::config::{Durability, Loaded};
+use server::{Outcome, Server, open_store};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
+use std::sync::Arc;
+use store::Store;
+
+/// What `import --from` ends with when it went to the end, and some documents are not imported.
+const SOME_FAILED: u8 = 3;
 
 fn main() -> ExitCode {
     match run() {
@@ -35,11 +40,29 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Export { room } => std::io::stdout().write_all(&server::export(&*store()?, &room)?)?,
         Command::Import { room, file } => {
             let update = std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-            let news = server::import(&*store()?, &room, update)?;
+            let news = server::import(&*lasting_store(&loaded)?, &room, update)?;
             println!("{}", if news { "imported" } else { "nothing new" });
+        }
+        Command::ImportFrom { migration, dry_run } => {
+            let store = if dry_run { None } else { Some(lasting_store(&loaded)?) };
+            let bytes_max = loaded.config.limits.room_bytes_max;
+            let mut tell = |outcome: &Outcome| println!("{outcome}");
+            let totals = server::import_from(&migration, store.as_deref(), bytes_max, &mut tell)?;
+            println!("{totals}");
+            if totals.failed > 0 {
+                return Ok(ExitCode::from(SOME_FAILED));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A store that keeps what it is given when this command has ended.
+fn lasting_store(loaded: &Loaded) -> Result<Arc<dyn Store>, Box<dyn std::error::Error>> {
+    if loaded.config.durability == Durability::Memory {
+        return Err("durability is memory, so nothing would be kept; add --durability ack".into());
+    }
+    Ok(open_store(&loaded.config)?)
 }
 
 fn serve(loaded: &Loaded) -> Result<ExitCode, Box<dyn std::error::Error>> {

@@ -49,7 +49,7 @@ fn every_path_that_the_architecture_names_exists() {
 fn every_dependency_has_its_line_in_the_architecture() {
     let table = read("ARCHITECTURE.md");
     let table = table.split_once("## Dependencies").expect("a section on dependencies").1;
-    let own = ["document", "identity", "room", "dialect", "store", "server", "testkit", "load", "bench"];
+    let own = ["document", "identity", "room", "dialect", "store", "server", "testkit", "load", "migrate", "bench"];
     for folder in [
         "crates/document",
         "crates/identity",
@@ -59,6 +59,7 @@ fn every_dependency_has_its_line_in_the_architecture() {
         "crates/server",
         "crates/testkit",
         "crates/load",
+        "crates/migrate",
         "bench",
         "xtask",
     ] {

@@ -12,6 +12,7 @@ mod durability;
 mod entry;
 mod failures;
 mod http;
+mod import;
 mod limits;
 mod liveness;
 mod loading;

@@ -14,6 +14,7 @@ use crate::stateless::Stateless;
 use crate::transport::certificates::{Certificates, Renewal};
 use crate::transport::listen::{ListenError, Listeners};
 use crate::transport::{Door, Wire};
+use crate::trunk::Trunks;
 use crate::upgrade::Entrance;
 use crate::worker::{What, Whom};
 use crate::workers::{Shared, Workers};
@@ -113,7 +114,17 @@ impl Server {
         let door = Door { config: config.clone(), certificates };
         let metrics = Metrics::default();
         let stateless = Stateless::of(&config);
-        let entrance = Arc::new(Entrance { workers, connections, config, clock, door, key_file, metrics, stateless });
+        let entrance = Arc::new(Entrance {
+            workers,
+            connections,
+            config,
+            clock,
+            door,
+            key_file,
+            metrics,
+            trunks: Trunks::default(),
+            stateless,
+        });
         Ok(Self { listeners, renewal, entrance })
     }
 
@@ -237,7 +248,10 @@ async fn shut_down(entrance: &Arc<Entrance>, listeners: &Listeners, tasks: &mut 
             accepted = listeners.accept() => accept(entrance, &mut late, accepted).await,
         }
     }
-    let finished = entrance.workers.finished();
+    let finished = async {
+        entrance.workers.finished().await;
+        entrance.trunks.gone().await;
+    };
     tokio::pin!(finished);
     loop {
         tokio::select! {

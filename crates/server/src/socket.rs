@@ -74,6 +74,8 @@ pub(crate) struct Socket {
     pub(crate) renewing: bool,
     /// It waits until its room takes inputs again.
     pub(crate) deferred: bool,
+    /// It has shown another token, and what it says after that waits until the gate has looked at it.
+    pub(crate) held: bool,
     /// It has been a WebSocket.
     pub(crate) was_open: bool,
     /// Questions to the room that are not answered yet.

@@ -29,8 +29,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -76,6 +76,39 @@ pub(crate) struct Trunk {
     ended: Option<(u16, String)>,
     /// The client is gone.
     is_gone: bool,
+}
+
+/// How many trunks there are.
+#[derive(Debug)]
+pub(crate) struct Trunks(watch::Sender<usize>);
+
+/// Counts as one until dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(watch::Sender<usize>);
+
+impl Default for Trunks {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Trunks {
+    pub(crate) fn one_more(&self) -> Counted {
+        self.0.send_modify(|count| *count += 1);
+        Counted(self.0.clone())
+    }
+
+    /// Done when there is none.
+    pub(crate) async fn gone(&self) {
+        // This side of it stays.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// The socket, and what is still to be written to it.
@@ -177,7 +210,7 @@ impl Trunk {
     }
 
     /// Serves it until its end. `early`: what came behind the request.
-    pub(crate) async fn run(mut self, early: Vec<u8>) {
+    pub(crate) async fn run(mut self: Box<Self>, early: Vec<u8>) {
         self.accepted.opened();
         self.hear(&early);
         let (mut stopping, news) = (self.entrance.workers.stopping(), self.news.clone());
@@ -496,7 +529,7 @@ impl Trunk {
     }
 
     /// Writes what is left and the close frame, and waits for the client's.
-    async fn close(mut self) {
+    async fn close(mut self: Box<Self>) {
         self.asking.abort_all();
         let ended = self.ended.take();
         if let Some((code, reason)) = &ended {
@@ -504,12 +537,16 @@ impl Trunk {
         }
         let Some((code, reason)) = ended.filter(|_| !self.is_gone && self.speaking.is_none()) else { return };
         self.links.clear();
-        let Wire { mut stream, mut unsent, written, .. } = self.wire;
-        unsent.extend_from_slice(&close_frame(code, &reason));
+        let wire = &mut self.wire;
+        wire.unsent.extend_from_slice(&close_frame(code, &reason));
         let last = async {
-            if stream.write_all(&unsent[written..]).await.is_ok() && stream.shutdown().await.is_ok() {
+            while !wire.unsent.is_empty() {
+                if let Brought::Gone = wire.io(false).await {
+                    return;
+                }
+            }
+            if wire.stream.shutdown().await.is_ok() {
                 // Unread bytes would turn the close into a reset, and the client might never see the reason.
-                let mut wire = Wire { stream, unsent: Vec::new(), written: 0, taken_bytes: 0 };
                 while let Brought::Bytes(_) = wire.io(true).await {}
             }
         };

@@ -22,7 +22,7 @@ use crate::routes::{Protocol, Route, is_draft_id, route};
 use crate::stateless::Stateless;
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
-use crate::trunk::Trunk;
+use crate::trunk::{Trunk, Trunks};
 use crate::websocket::close_frame;
 use crate::worker::{Arrival, Visitor};
 use crate::workers::Workers;
@@ -66,6 +66,8 @@ pub(crate) struct Entrance {
     pub(crate) door: Door,
     pub(crate) key_file: Arc<KeyFile>,
     pub(crate) metrics: Metrics,
+    /// Sockets that carry several documents.
+    pub(crate) trunks: Trunks,
     /// Where stateless messages go, when not to other clients.
     pub(crate) stateless: Option<Stateless>,
 }
@@ -338,13 +340,18 @@ impl Entrance {
         });
     }
 
-    /// Serves a socket that carries several documents until its end.
+    /// Gives a socket that carries several documents a task of its own, which is smaller than that of a first request.
     async fn open_trunk(self: Arc<Self>, visit: Visit) {
         let Visit { mut stream, head, mut bytes, accepted, .. } = visit;
         let early = bytes.split_off(head.length);
         let hello = accept_response(&head, head.subprotocols().next(), None);
         if stream.write_all(&hello).await.is_ok() {
-            Trunk::new(self, stream, head, accepted).run(early).await;
+            let counted = self.trunks.one_more();
+            let trunk = Box::new(Trunk::new(self, stream, head, accepted));
+            tokio::spawn(async move {
+                let _counted = counted;
+                trunk.run(early).await;
+            });
         }
     }
 

@@ -543,7 +543,7 @@ impl Worker {
 struct Asks {
     /// Its connection is to end. The first reason counts.
     end: Option<Closing>,
-    /// It has shown another token. The last one counts.
+    /// It has shown another token.
     renew: Option<String>,
     /// It was answered at once.
     answered: bool,
@@ -579,10 +579,11 @@ fn feed(
     }
 }
 
-/// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers.
+/// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers. And what comes
+/// behind a token is said with the rights that it gives.
 fn has_to_wait(socket: &Socket, act: &Act, private_bytes_max: usize) -> bool {
     let busy = socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max;
-    act.asker().is_some() && (busy || !socket.allowance.may_ask())
+    socket.held || act.asker().is_some() && (busy || !socket.allowance.may_ask())
 }
 
 /// What may be read of a connection: as the configuration says, unless the application has said less.
@@ -610,7 +611,9 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
             asks.answered = true;
         }
         Act::End(closing) => asks.end = Some(closing),
-        Act::Renew(token) => asks.renew = Some(token),
+        Act::Renew(token) => {
+            (asks.renew, socket.held) = (Some(token), true);
+        }
     }
 }
 

@@ -95,6 +95,7 @@ impl Worker {
             splinters: false,
             queued: false,
             deferred: false,
+            held: false,
             renewing: false,
             was_open: false,
             unanswered: 0,

@@ -47,6 +47,16 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How many members of it a room may have; further ones are refused. None: as many as the room takes.
+    fn room_members_max(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether a member is told nothing that is published while it waits for the document that it has asked for. Otherwise presence does not wait.
+    fn tells_document_first(&self) -> bool {
+        false
+    }
+
     /// How fast one user may speak in all its connections; what is more goes to `Session::receive_too_much`.
     fn user_rate(&self) -> Option<Rate> {
         None

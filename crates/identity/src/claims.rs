@@ -35,8 +35,8 @@ impl Default for Rules {
 pub struct ClaimNames {
     /// Their id: the first of these that is present counts.
     pub user: Vec<String>,
-    /// What to show.
-    pub name: String,
+    /// What to show: the first of these that says something counts.
+    pub name: Vec<String>,
     /// Their organisation.
     pub firm: String,
     /// Their role.
@@ -50,8 +50,8 @@ pub struct ClaimNames {
 impl Default for ClaimNames {
     fn default() -> ClaimNames {
         ClaimNames {
-            user: vec!["userId".to_owned(), "sub".to_owned()],
-            name: "name".to_owned(),
+            user: vec!["userId".to_owned(), "user_id".to_owned(), "sub".to_owned()],
+            name: vec!["name".to_owned(), "user_name".to_owned()],
             firm: "firmId".to_owned(),
             role: "role".to_owned(),
             email: "email".to_owned(),
@@ -78,7 +78,7 @@ impl Identity {
     ) -> Result<Identity, TokenError> {
         Ok(Identity {
             user: user(claims, &names.user)?.into(),
-            name: shown(claims, &names.name)?,
+            name: name(claims, &names.name)?,
             firm: required_text(claims, &names.firm)?.map(str::to_owned),
             role: shown(claims, &names.role)?,
             email: shown(claims, &names.email)?,
@@ -155,6 +155,11 @@ fn user<'a>(claims: &'a Map<String, Value>, names: &[String]) -> Result<&'a str,
         Some(user) => Ok(user),
         None => Err(TokenError::NoUser { claims: names.join(" or ") }),
     }
+}
+
+/// The first of the claims that says something.
+fn name(claims: &Map<String, Value>, names: &[String]) -> Result<Option<String>, TokenError> {
+    names.iter().find_map(|claim| shown(claims, claim).transpose()).transpose()
 }
 
 /// A claim that something is decided by: a text where it is present.

@@ -101,7 +101,7 @@ fn claim_meaning(name: &str, value: &Value, rules: &Rules, now_s: u64) -> Option
         "jti" => "its own id; not looked at",
         "scope" | "scp" | "scopes" => "not looked at: what a token allows is in its rooms",
         name if names.user.iter().any(|user| user == name) => "the user's id",
-        name if name == names.name => "what to show",
+        name if names.name.iter().any(|shown| shown == name) => "what to show",
         name if name == names.firm => "the organisation",
         name if name == names.role => "the role, for logs only",
         name if name == names.email => "the address, for logs only",

@@ -106,7 +106,7 @@ fn claims(token: &Minted, names: &ClaimNames, now_s: u64) -> Map<String, Value> 
         ("iat".to_owned(), json!(now_s)),
         ("exp".to_owned(), json!(now_s + token.ttl_s)),
     ]);
-    insert(&mut claims, &names.name, token.name.as_deref());
+    insert(&mut claims, names.name.first().map_or("name", String::as_str), token.name.as_deref());
     insert(&mut claims, &names.firm, token.firm.as_deref());
     insert(&mut claims, "aud", token.audience.as_deref());
     insert(&mut claims, "iss", token.issuer.as_deref());

@@ -85,7 +85,7 @@ impl From<ReadError> for MalformedAwareness {
     }
 }
 
-/// A state that has changed.
+/// A state that has changed, or that somebody asks for.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) id: u64,
@@ -198,6 +198,11 @@ impl Awareness {
         self.entries.contains_key(&id)
     }
 
+    /// Whether an id has a state.
+    pub(crate) fn is_present(&self, id: u64) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.state.is_some())
+    }
+
     /// The clock of an id; 0 when it is not known.
     pub(crate) fn clock(&self, id: u64) -> u32 {
         self.entries.get(&id).map_or(0, |entry| entry.clock)
@@ -252,6 +257,14 @@ impl Awareness {
             }
         }
         news
+    }
+
+    /// Each state of who is present, with who has said so, by ascending id.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = News> {
+        self.entries.iter().filter_map(|(&id, entry)| {
+            let state = Bytes::copy_from_slice(entry.state.as_deref()?);
+            Some(News { id, state: Some(state), owner: entry.owner })
+        })
     }
 
     /// Makes room for one more id by forgetting the longest removed; false when all are present, or too many are forgotten between two tellings.

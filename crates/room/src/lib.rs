@@ -13,6 +13,6 @@ mod snapshot;
 pub use document::{StateVector, Update, wire::Invalid};
 pub use limits::Limits;
 pub use member::{Access, Kind, MemberId};
-pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Topic};
+pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
 pub use room::{Room, Stored};
 pub use snapshot::{ParkedUpdate, Snapshot, SnapshotError};

@@ -45,7 +45,7 @@ pub enum Input {
     },
     /// The whole presence of a member that was introduced: a JSON object, or nothing. The room keeps its clock, and renews it while the member is here.
     Present(MemberId, Option<Bytes>),
-    /// Something for the other members that is not kept. Only who may write is heard.
+    /// Something for the other members that is not kept. Only who may write is heard; others are told so where their manner says it.
     Relay {
         /// Who speaks.
         member: MemberId,
@@ -151,13 +151,8 @@ pub enum Event {
     Durable(u64),
     /// Awareness states: an awareness update.
     Awareness(Bytes),
-    /// The state of one presence id has changed: a JSON object, or nothing. Only in rooms where somebody was introduced; told beside `Awareness`.
-    Presence {
-        /// Whose.
-        id: u64,
-        /// Its state.
-        state: Option<Bytes>,
-    },
+    /// States of presence ids: one that has changed, told beside `Awareness` in rooms where somebody was introduced; or all, when one of those has asked.
+    Presence(Arc<[Shown]>),
     /// The answer to an introduction.
     Welcome {
         /// The presence id that the member has.
@@ -193,7 +188,8 @@ impl Event {
             | Self::Awareness(bytes)
             | Self::Relayed(_, bytes)
             | Self::Marked(bytes) => bytes.len(),
-            Self::Saved { update } | Self::Presence { state: update, .. } => update.as_ref().map_or(0, Bytes::len),
+            Self::Saved { update } => update.as_ref().map_or(0, Bytes::len),
+            Self::Presence(states) => states.iter().map(Shown::bytes).sum(),
             Self::Welcome { people, .. } => people.len() * size_of::<Person>(),
             Self::Durable(_) | Self::Denied(_) | Self::Arrived(_) | Self::Departed(_) => 0,
         }
@@ -214,6 +210,23 @@ pub struct Person {
     pub name: Author,
 }
 
+/// The state of one presence id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Whose.
+    pub id: u64,
+    /// A JSON object, or nothing: it is gone.
+    pub state: Option<Bytes>,
+    /// It is what a member that was introduced has said by `Input::Present`, and not an awareness state of another dialect.
+    pub by_guest: bool,
+}
+
+impl Shown {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.state.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What something that is relayed is about: members are told of what they understand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topic(pub &'static str);
@@ -225,6 +238,8 @@ pub struct Manner {
     pub each_denial: bool,
     /// Malformed messages within a minute that end its connection; otherwise as the limits say.
     pub malformed_per_minute_max: Option<usize>,
+    /// It is told when nobody hears what it wants to be relayed, as it may only read.
+    pub relay_denial: bool,
 }
 
 /// Why something a member sent is not done.

@@ -3,10 +3,10 @@
 //! One room, its members, its presence, and how far it is on disk. Called by the room's task with one input after the other; what has to happen outside
 //! comes back as effects, in order. Never waits, never reads a clock, never decodes a client's framing.
 
-use crate::awareness::{Awareness, MalformedAwareness, Speaker};
+use crate::awareness::{Awareness, MalformedAwareness, News, Speaker};
 use crate::limits::Limits;
 use crate::member::{Access, Guest, Kind, Member, MemberId, Members};
-use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Topic};
+use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
 use crate::snapshot::{Parts, SnapshotError};
 use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
@@ -241,10 +241,18 @@ impl Room {
         if self.members.get(member).is_none() {
             return;
         }
-        let is_free = |id: &u64| !self.awareness.knows(*id) && self.members.guests().all(|(_, guest)| guest.id != *id);
+        if self.awareness.waits() {
+            // It asks for everybody's presence, and is not to be told once more of what has changed before.
+            self.tell_presence(effects);
+            effects.push(Effect::Place(member));
+        }
+        let is_nobodys = |id: &u64| self.members.guests().all(|(_, guest)| guest.id != *id);
+        let is_free = |id: &u64| !self.awareness.knows(*id) && is_nobodys(id);
+        // Who comes back finds its own id remembered, but not in use.
+        let wanted = wanted.filter(|id| !self.awareness.is_present(*id) && is_nobodys(id));
         // Few of two thousand million are taken.
         let ids = (0..).map(|step| chance.wrapping_add(step) % CHOSEN_ID_END).filter(|id| *id > 0);
-        let id = wanted.into_iter().chain(ids).find(is_free).unwrap_or_default();
+        let id = wanted.or_else(|| ids.into_iter().find(is_free)).unwrap_or_default();
         let mut people: Vec<Arc<Person>> = Vec::new();
         for (_, guest) in self.members.guests().filter(|(other, _)| *other != member) {
             if people.iter().all(|known| known.id != guest.person.id) {
@@ -275,11 +283,12 @@ impl Room {
     }
 
     fn relay(&mut self, id: MemberId, topic: Topic, payload: Bytes, effects: &mut Effects) {
-        match self.members.get(id).map(|member| member.access) {
-            Some(Access::Write) => {
+        match self.members.get(id).map(|member| (member.access, member.manner.relay_denial)) {
+            Some((Access::Write, _)) => {
                 effects.push(Effect::Publish { except: Some(id), event: Event::Relayed(topic, payload) });
             }
-            Some(Access::Read) | None => {}
+            Some((Access::Read, true)) => effects.push(Effect::Send(id, Event::Denied(Denied::ReadOnly))),
+            Some((Access::Read, false)) | None => {}
         }
     }
 
@@ -448,7 +457,8 @@ impl Room {
             for news in self.awareness.news() {
                 let its = || self.members.guests().find(|(_, guest)| guest.id == news.id).map(|(member, _)| member);
                 let except = news.owner.or_else(its);
-                effects.push(Effect::Publish { except, event: Event::Presence { id: news.id, state: news.state } });
+                let event = Event::Presence([self.shown(news)].into());
+                effects.push(Effect::Publish { except, event });
             }
         }
         let states = self.awareness.tell();
@@ -456,8 +466,20 @@ impl Room {
     }
 
     fn tell_awareness(&self, member: MemberId, always: bool, effects: &mut Effects) {
+        if self.members.get(member).is_some_and(|member| member.guest.is_some()) {
+            let states: Arc<[Shown]> = self.awareness.everybody().map(|news| self.shown(news)).collect();
+            if always || !states.is_empty() {
+                effects.push(Effect::Send(member, Event::Presence(states)));
+            }
+            return;
+        }
         let present = self.awareness.present().or_else(|| always.then(Awareness::nobody));
         effects.extend(present.map(|states| Effect::Send(member, Event::Awareness(states))));
+    }
+
+    fn shown(&self, News { id, state, owner }: News) -> Shown {
+        let guest = owner.and_then(|owner| self.members.get(owner)?.guest.as_deref());
+        Shown { id, state, by_guest: guest.is_some_and(|guest| guest.id == id) }
     }
 
     fn count_malformed(&mut self, id: MemberId, now_ms: u64, effects: &mut Effects) {

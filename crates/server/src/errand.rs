@@ -194,7 +194,7 @@ struct Attendance {
 
 impl Session for Attendance {
     fn open(&mut self, _: Access, acts: &mut Vec<Act>) {
-        let manner = Manner { each_denial: true, malformed_per_minute_max: Some(1) };
+        let manner = Manner { each_denial: true, malformed_per_minute_max: Some(1), ..Manner::default() };
         acts.push(Act::Room(Input::Adopt(self.member, manner)));
     }
 

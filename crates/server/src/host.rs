@@ -199,6 +199,12 @@ impl Open {
         self.vacant_since = None;
     }
 
+    /// How many speak a dialect.
+    pub(crate) fn members_of(&self, dialect: &dyn Dialect) -> usize {
+        let voices = self.voices.iter().filter(|voice| voice.dialect.name() == dialect.name());
+        voices.map(|voice| voice.members as usize).sum()
+    }
+
     /// Takes a socket out again.
     pub(crate) fn unseat(&mut self, slot: usize, sockets: &mut Slab<Socket>, now: Instant) {
         let Some(place) = sockets.get(slot).map(|socket| socket.place as usize) else { return };
@@ -340,6 +346,12 @@ impl Open {
         let performed = effects.len();
         for effect in effects.drain(..) {
             if needs > safe && has_to_wait(&effect) {
+                if let Effect::Send(member, Event::Missing(_)) = &effect
+                    && let Some(socket) = member_of(sockets, *member)
+                    && socket.dialect.tells_document_first()
+                {
+                    socket.outbox.hold();
+                }
                 self.held.push_back((needs, effect));
             } else {
                 self.carry_out(effect, sockets, deflater, told);
@@ -378,6 +390,9 @@ impl Open {
                 let Some(socket) = member_of(sockets, member) else { return };
                 if let Some(voice) = self.voices.get_mut(socket.voice as usize) {
                     voice.send(socket, &event, deflater);
+                    if matches!(event, Event::Missing(_)) {
+                        socket.outbox.release();
+                    }
                     told.push_back(slot_of(member));
                 }
             }

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::logging::rfc3339_ms;
 use crate::origins;
 use crate::request::{RequestHead, error_response, json_response, text_response};
+use crate::routes::{Mounts, Protocol, Route, route};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What health is made of.
@@ -15,7 +16,13 @@ pub(crate) struct Health {
 }
 
 /// The whole response to a request that is no upgrade.
-pub(crate) fn respond(head: &RequestHead, clock: Clock, allowed: &[String], health: impl Fn() -> Health) -> Vec<u8> {
+pub(crate) fn respond(
+    head: &RequestHead,
+    clock: Clock,
+    allowed: &[String],
+    mounts: &Mounts,
+    health: impl Fn() -> Health,
+) -> Vec<u8> {
     let (method, path) = (&*head.method, head.path());
     let whole = match (method, path) {
         ("OPTIONS", _) if head.header("origin").is_some_and(|origin| origins::may_connect(allowed, Some(origin))) => {
@@ -28,7 +35,14 @@ pub(crate) fn respond(head: &RequestHead, clock: Clock, allowed: &[String], heal
         (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => {
             error_response(404, "nothing is served at this path", None)
         }
-        ("GET" | "HEAD", _) => text_response(200, "okay"),
+        ("GET" | "HEAD", _) => match route(path, mounts) {
+            // Its clients are told what is missing; others want to see that something is there.
+            Route::Room { protocol: Protocol::Sessions, .. } => {
+                error_response(426, "a document is here; connect with a WebSocket client", None)
+            }
+            Route::Notices => text_response(501, "Not implemented yet"),
+            _ => text_response(200, "okay"),
+        },
         _ => error_response(405, "only GET is answered here; connect with a WebSocket client", None),
     };
     if method == "HEAD" { head_only(whole) } else { whole }

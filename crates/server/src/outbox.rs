@@ -31,6 +31,8 @@ pub(crate) struct Outbox {
     unfinished_is_private: bool,
     /// The ring dropped what comes next, and the room has been asked for all of it.
     lost: bool,
+    /// An answer to this member waits for the disk, and what was published since it was asked for waits behind it.
+    held: bool,
     stalled: bool,
     failed: bool,
     /// Frames of the socket itself. Few: the latest pong, a ping, a keep-alive.
@@ -154,9 +156,25 @@ impl Outbox {
         self.unfinished = response.into();
     }
 
+    /// Lets what the ring has wait, because an answer that belongs before it cannot be given yet. What is private meanwhile is not behind it.
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// That answer was given.
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Where a private frame belongs that is told now.
+    fn place_before(&self, before: u64) -> u64 {
+        if self.held { self.next } else { before }
+    }
+
     /// Adds a frame for this member alone, to leave before position `before` of the ring. Shared bytes are not copied.
     pub(crate) fn private(&mut self, before: u64, frame: Bytes) {
         if self.ending.is_none() {
+            let before = self.place_before(before);
             self.private_bytes += frame.len();
             self.private.push_back(Private { before, bytes: PrivateBytes::Shared(frame) });
         }
@@ -165,6 +183,7 @@ impl Outbox {
     /// The same for a frame that begins with `head` and goes on with bytes that are shared.
     pub(crate) fn private_framed(&mut self, before: u64, head: Vec<u8>, body: Bytes) {
         if self.ending.is_none() {
+            let before = self.place_before(before);
             self.private_bytes += head.len() + body.len();
             self.private.push_back(Private { before, bytes: PrivateBytes::Framed(head, body) });
         }
@@ -175,6 +194,7 @@ impl Outbox {
         if self.ending.is_some() {
             return;
         }
+        let before = self.place_before(before);
         let joins = self.private.back().is_some_and(|last| {
             last.before == before && matches!(&last.bytes, PrivateBytes::Own(bytes) if bytes.len() < JOINED_BYTES_MAX)
         });
@@ -286,7 +306,7 @@ impl Outbox {
             && self.private.is_empty()
             && self.control.is_empty()
             && self.ending.is_none()
-            && !(self.stalled || self.failed || self.lost);
+            && !(self.stalled || self.failed || self.lost || self.held);
         let ring = ring.filter(|ring| nothing_else && !ring.is_lost(self.next))?;
         let mut runs = ring.runs(member, self.next, u64::MAX);
         let run = runs.next().filter(|run| (1..=WRITE_BYTES_MAX).contains(&run.bytes.len()))?;
@@ -304,7 +324,8 @@ impl Outbox {
                 return gathered;
             }
         }
-        let ring = ring.filter(|ring| self.ending.is_none() && !self.lost && !ring.is_lost(self.next));
+        let may_read = self.ending.is_none() && !self.lost && !self.held;
+        let ring = ring.filter(|ring| may_read && !ring.is_lost(self.next));
         let mut position = self.next;
         for frame in &self.private {
             let from = position;
@@ -602,6 +623,36 @@ mod tests {
             assert!(outbox.is_finished());
             let text = String::from_utf8_lossy(&stream.taken).into_owned();
             assert_eq!(text, "hello [r0](p1)(p2)(p3)[r2](p4)[r3](last)<bye>", "width {width}");
+        }
+    }
+
+    #[test]
+    fn the_ring_waits_behind_an_answer_that_cannot_be_given_yet() {
+        for width in 1..20 {
+            let (mut ring, mut outbox) = (Ring::new(1 << 20), Outbox::default());
+            let mut stream = Narrow { width, left: 0, ..Narrow::default() };
+            let mut flush = |outbox: &mut Outbox, ring: &Ring| {
+                for _ in 0..40 {
+                    stream.opens(outbox);
+                    outbox.flush(&mut stream, Some(ring), ME);
+                }
+                String::from_utf8_lossy(&stream.taken).into_owned()
+            };
+            push(&mut ring, OTHER, "[old]");
+            outbox.place(ring.end());
+            outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(state)"));
+            outbox.hold();
+            push(&mut ring, OTHER, "[r1]");
+            push(&mut ring, OTHER, "[r2]");
+            outbox.private_small(ring.end(), |out| out.extend_from_slice(b"(pending)"));
+            assert_eq!(flush(&mut outbox, &ring), "(state)(pending)", "width {width}");
+            assert_eq!((outbox.needs(), outbox.is_stalled()), (1, false), "width {width}");
+            outbox.private(ring.end(), Bytes::from_static(b"(answer)"));
+            outbox.private_framed(ring.end(), b"(m".to_vec(), Bytes::from_static(b"ore)"));
+            outbox.release();
+            push(&mut ring, OTHER, "[r3]");
+            let all = "(state)(pending)(answer)(more)[r1][r2][r3]";
+            assert_eq!(flush(&mut outbox, &ring), all, "width {width}");
         }
     }
 

@@ -307,8 +307,10 @@ impl Socket {
 
     /// Its dialect does not catch up who is behind, and it is.
     pub(crate) fn is_too_far_behind(&self, ring: &Ring) -> bool {
-        let is_behind = |max| ring.is_lost(self.outbox.needs()) || ring.end().saturating_sub(self.outbox.needs()) > max;
-        self.outbox.is_stalled() && self.dialect.behind_max().is_some_and(is_behind)
+        let needs = self.outbox.needs();
+        // What the ring has dropped was offered to it before, even if it takes bytes again by now.
+        let is_behind = |max| ring.is_lost(needs) || self.outbox.is_stalled() && ring.end().saturating_sub(needs) > max;
+        self.dialect.behind_max().is_some_and(is_behind)
     }
 
     /// It takes no more part; what is left is to send the last frames.

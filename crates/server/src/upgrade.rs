@@ -204,7 +204,8 @@ impl Entrance {
             if is_rest_path(&self, visit.head.path()) && visit.head.method != "OPTIONS" {
                 return self.hand_to_rest(visit).await;
             }
-            let response = respond(&visit.head, self.clock, &self.config.origins.allowed, || self.health());
+            let (allowed, mounts) = (&self.config.origins.allowed, &self.config.mounts);
+            let response = respond(&visit.head, self.clock, allowed, mounts, || self.health());
             let response = self.signed(&visit, &response);
             return refuse(&mut visit.stream, &response).await;
         }

@@ -161,7 +161,7 @@ struct HocuspocusSession {
 
 impl Session for HocuspocusSession {
     fn open(&mut self, access: Access, acts: &mut Vec<Act>) {
-        let manner = Manner { each_denial: true, malformed_per_minute_max: Some(1) };
+        let manner = Manner { each_denial: true, malformed_per_minute_max: Some(1), ..Manner::default() };
         acts.push(Act::Room(Input::Adopt(self.member, manner)));
         let scope = match access {
             Access::Write => "read-write",

@@ -1,4 +1,5 @@
 //! Each dialect against transcripts of what its clients send and must be sent, and against its byte vectors.
 
+mod sessions;
 mod transcript;
 mod y_websocket;

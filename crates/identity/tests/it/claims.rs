@@ -121,6 +121,9 @@ fn users() {
         (r#""userId":"u1""#, "ok u1"),
         (r#""sub":"s1""#, "ok s1"),
         (r#""sub":"s1","userId":"u1""#, "ok u1"),
+        (r#""user_id":"w1""#, "ok w1"),
+        (r#""sub":"s1","user_id":"w1""#, "ok w1"),
+        (r#""user_id":"w1","userId":"u1""#, "ok u1"),
         (r#""userId":"Zoë 漢字 👩‍👩‍👧""#, "ok Zoë 漢字 👩‍👩‍👧"),
         (r#""userId":"\u00e9""#, "ok é"),
         (r#""userId":"auth0|62a:x/y@z""#, "ok auth0|62a:x/y@z"),
@@ -196,6 +199,24 @@ fn rooms() {
     ];
     for (rooms, expected) in cases {
         check_claims(rooms, &with(&format!(r#""rooms":{rooms}"#)), &Rules::default(), expected);
+    }
+}
+
+#[test]
+fn a_name_is_the_first_that_says_something() {
+    let cases = [
+        (r#""name":"Ann""#, Some("Ann")),
+        (r#""user_name":"Bob""#, Some("Bob")),
+        (r#""user_name":"Bob","name":"Ann""#, Some("Ann")),
+        (r#""user_name":"Bob","name":"""#, Some("Bob")),
+        (r#""user_name":"Bob","name":7"#, Some("Bob")),
+        (r#""user_name":"""#, None),
+        (r#""username":"Bob""#, None),
+    ];
+    for (claims, expected) in cases {
+        let token = hs256(&header(Algorithm::HS256), &with(claims));
+        let identity = verify(&token, &keys(Algorithm::HS256), &Rules::default(), NOW_S).unwrap();
+        assert_eq!(identity.name.as_deref(), expected, "{claims}");
     }
 }
 

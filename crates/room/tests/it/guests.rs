@@ -50,7 +50,7 @@ fn the_room_keeps_the_clock_of_a_guest_and_renews_it() {
         wait 29
         > all: awareness 7:4 {"a":1}
         Y says 9:1 {"y":1}
-        > all but Y: presence 9 {"y":1}
+        > all but Y: presence 9 {"y":1} (of another dialect)
         > all: awareness 9:1 {"y":1}
         Y says 9:2 {"y":1}
         > all: awareness 9:2 {"y":1}
@@ -73,6 +73,73 @@ fn the_room_keeps_the_clock_of_a_guest_and_renews_it() {
         > all: presence 7 none
         > all: awareness 7:7 null
         > all: departed a (A)"#,
+    );
+}
+
+#[test]
+fn a_guest_is_told_of_everybody_when_it_asks_and_not_again_of_what_came_before() {
+    check(
+        r#"A joins
+        > place A
+        A introduces itself as 7
+        > A: welcome as 7 among []
+        > all but A: arrived a (A)
+        A queries
+        > A: presence of nobody
+        A arrives
+        Y joins
+        > place Y
+        Y says 9:1 {"y":1} ...
+        A shows {"a":1} ...
+        B joins ...
+        > place B
+        B introduces itself ...
+        > all but A: presence 7 {"a":1}
+        > all but Y: presence 9 {"y":1} (of another dialect)
+        > all: awareness 7:1 {"a":1}; 9:1 {"y":1}
+        > place B
+        > B: welcome as 1000 among [a]
+        > all but B: arrived b (B)
+        B queries
+        > B: presence 7 {"a":1}; 9 {"y":1} (of another dialect)
+        B arrives
+        > B: presence 7 {"a":1}; 9 {"y":1} (of another dialect)
+        Y arrives
+        > Y: awareness 7:1 {"a":1}; 9:1 {"y":1}"#,
+    );
+}
+
+#[test]
+fn a_guest_that_comes_back_has_its_id_again_unless_somebody_uses_it() {
+    check(
+        r#"A joins
+        > place A
+        A introduces itself as 7
+        > A: welcome as 7 among []
+        > all but A: arrived a (A)
+        A shows {"a":1}
+        > all but A: presence 7 {"a":1}
+        > all: awareness 7:1 {"a":1}
+        Y joins
+        > place Y
+        Y says 9:1 {"y":1}
+        > all but Y: presence 9 {"y":1} (of another dialect)
+        > all: awareness 9:1 {"y":1}
+        A leaves
+        > all: awareness 7:1 null
+        A joins
+        > place A
+        A introduces itself as 7
+        > A: welcome as 7 among []
+        > all but A: arrived a (A)
+        A shows {"a":2}
+        > all but A: presence 7 {"a":2}
+        > all: awareness 7:2 {"a":2}
+        B joins
+        > place B
+        B introduces itself as 9
+        > B: welcome as 1000 among [a]
+        > all but B: arrived b (B)"#,
     );
 }
 
@@ -102,7 +169,7 @@ fn a_guest_whose_id_was_taken_gets_it_back() {
         > all but A: presence 7 {"a":1}
         > all: awareness 7:1 {"a":1}
         Y says 7:5 {"y":1}
-        > all but Y: presence 7 {"y":1}
+        > all but Y: presence 7 {"y":1} (of another dialect)
         > all: awareness 7:5 {"y":1}
         A shows {"a":2}
         > all but A: presence 7 {"a":2}
@@ -119,7 +186,10 @@ fn writers_are_relayed_and_readers_are_not() {
         > place R
         A relays hello
         > all but A: relayed talk hello
-        R relays hello",
+        R relays hello
+        R wants every answer
+        R relays hello
+        > R: denied ReadOnly",
     );
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use document::MessageLimits;
 use document::lib0::{Reader, write_var_bytes, write_var_uint};
 use room::{
-    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, Manner, MemberId, Person, Room, Snapshot,
-    StateVector, Stored, Topic, Update,
+    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, Manner, MemberId, Person, Room, Shown,
+    Snapshot, StateVector, Stored, Topic, Update,
 };
 use std::collections::BTreeMap;
 
@@ -180,7 +180,10 @@ fn input(member: MemberId, words: &[&str], line: &str) -> Input {
         "arrives" => Input::QueryAwareness { member, always: false },
         "queries" => Input::QueryAwareness { member, always: true },
         "catches" => Input::CatchUp(member),
-        "wants" => Input::Adopt(member, Manner { each_denial: true, malformed_per_minute_max: Some(1) }),
+        "wants" => {
+            let manner = Manner { each_denial: true, malformed_per_minute_max: Some(1), relay_denial: true };
+            Input::Adopt(member, manner)
+        }
         "introduces" => {
             let person = Person { id: words[0].to_lowercase().into(), name: words[0].into() };
             let id = behind(words, "as").map(|id| id.parse().expect("an id"));
@@ -234,8 +237,13 @@ fn event_in_words(event: &Event) -> String {
         Event::Durable(offset) => format!("durable {offset}"),
         Event::Awareness(bytes) => format!("awareness {}", awareness_in_words(bytes)),
         Event::Denied(denied) => format!("denied {denied:?}"),
-        Event::Presence { id, state } => {
-            format!("presence {id} {}", String::from_utf8_lossy(state.as_deref().unwrap_or(b"none")))
+        Event::Presence(states) if states.is_empty() => "presence of nobody".into(),
+        Event::Presence(states) => {
+            let shown = states.iter().map(|Shown { id, state, by_guest }| {
+                let whose = if *by_guest || state.is_none() { "" } else { " (of another dialect)" };
+                format!("{id} {}{whose}", String::from_utf8_lossy(state.as_deref().unwrap_or(b"none")))
+            });
+            format!("presence {}", shown.collect::<Vec<_>>().join("; "))
         }
         Event::Welcome { id, people } => {
             let people: Vec<_> = people.iter().map(|person| &*person.id).collect();

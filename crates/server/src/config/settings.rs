@@ -219,10 +219,11 @@ const COOKIE: Kind = Kind::Text {
 };
 const USER_CLAIMS: Kind = Kind::List {
     allowed: "names of claims, the first that is there counts",
-    set: |config, items| {
-        (!items.is_empty() && items.iter().all(|item| !item.is_empty()))
-            .then(|| config.auth.claims.user = items.to_vec())
-    },
+    set: |config, items| claims(items).map(|names| config.auth.claims.user = names),
+};
+const NAME_CLAIMS: Kind = Kind::List {
+    allowed: "names of claims, the first that is not empty counts",
+    set: |config, items| claims(items).map(|names| config.auth.claims.name = names),
 };
 const ROOM_RULES: Kind = Kind::List {
     allowed: "PATTERN=write, PATTERN=read or PATTERN=none, with a * only at the pattern's end",
@@ -248,6 +249,10 @@ const fn mount(set: fn(&mut Config, &str) -> Option<()>) -> Kind {
 
 const fn text_list(field: fn(&mut Config) -> &mut Vec<String>) -> Kind {
     Kind::Texts { field, allowed: "a list of texts" }
+}
+
+fn claims(names: &[String]) -> Option<Vec<String>> {
+    (!names.is_empty() && names.iter().all(|name| !name.is_empty())).then(|| names.to_vec())
 }
 
 const fn claim(field: fn(&mut Config) -> &mut String) -> Kind {
@@ -318,8 +323,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("auth.audience", text_list(|c| &mut c.auth.audience), "", "Audiences (`aud`) of which a token must name one; empty: it need not."),
     Setting::new("auth.leeway_s", number(|c| &mut c.auth.leeway_s, 0, 600, ", in seconds"), "30", "By how much the clocks of this machine and of whoever issues tokens may differ."),
     Setting::new("auth.cookie", COOKIE, "", "Name of a cookie that holds a token, for browsers that have no other. Counts only for pages of the same host, or listed in `origins.allowed`."),
-    Setting::new("auth.claim_user", USER_CLAIMS, "userId,sub", "Claims that say whose token it is; the first that is there counts."),
-    Setting::new("auth.claim_name", claim(|c| &mut c.auth.claims.name), "name", "Claim with the name that people see."),
+    Setting::new("auth.claim_user", USER_CLAIMS, "userId,user_id,sub", "Claims that say whose token it is; the first that is there counts."),
+    Setting::new("auth.claim_name", NAME_CLAIMS, "name,user_name", "Claims with the name that people see; the first that is not empty counts."),
     Setting::new("auth.claim_firm", claim(|c| &mut c.auth.claims.firm), "firmId", "Claim with the organisation."),
     Setting::new("auth.claim_role", claim(|c| &mut c.auth.claims.role), "role", "Claim with the role."),
     Setting::new("auth.claim_email", claim(|c| &mut c.auth.claims.email), "email", "Claim with the address."),

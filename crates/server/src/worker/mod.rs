@@ -386,7 +386,7 @@ impl Worker {
         {
             timers.push(Reverse((at, Timer::Renew(socket.member))));
         }
-        if socket.outbox.has_control() || asks.answered {
+        if socket.outbox.has_control() || asks.replied {
             told.push_back(slot);
         }
         let room = socket.room;
@@ -545,8 +545,8 @@ struct Asks {
     end: Option<Closing>,
     /// It has shown another token.
     renew: Option<String>,
-    /// It was answered at once.
-    answered: bool,
+    /// Its session has answered it.
+    replied: bool,
 }
 
 /// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
@@ -608,7 +608,7 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
         Act::Room(input) => open.handle(input, now_ms),
         Act::Reply(message) => {
             open.reply(socket, &message);
-            asks.answered = true;
+            asks.replied = true;
         }
         Act::End(closing) => asks.end = Some(closing),
         Act::Renew(token) => {

@@ -130,6 +130,19 @@ impl Worker {
         let Some(host) = find(&mut self.rooms, id) else { return };
         // The room's own name serves all its sockets.
         (self.sockets[slot].room, self.sockets[slot].key) = (id, host.key.clone());
+        let dialect = self.sockets[slot].dialect;
+        if let Some(max) = dialect.room_members_max() {
+            let sockets = &self.sockets;
+            let speaks =
+                |slot: &&usize| sockets.get(**slot).is_some_and(|other| other.dialect.name() == dialect.name());
+            let members = match &host.stage {
+                host::Stage::Loading(waiting) => waiting.iter().filter(speaks).count(),
+                host::Stage::Open(open) => open.members_of(dialect),
+            };
+            if members >= max {
+                return self.refuse(slot, 503, FULL_OF_SESSIONS, 5);
+            }
+        }
         match &mut host.stage {
             host::Stage::Loading(waiting) if waiting.len() < connections_max => waiting.push(slot),
             host::Stage::Open(open) if open.members.len() < connections_max => self.admit(slot),
@@ -461,4 +474,5 @@ impl Worker {
 
 /// Why somebody cannot enter now. All of them are worth another try.
 const CANNOT_STORE: &str = "the room cannot store changes right now; try again later";
+const FULL_OF_SESSIONS: &str = "the document has all the sessions that it may have; try again later";
 const FULL: &str = "limits.room_connections_max: the room has all the connections that it may have; try again later";

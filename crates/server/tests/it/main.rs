@@ -21,6 +21,7 @@ mod pages;
 mod panics;
 mod power;
 mod process;
+mod sessions_dialect;
 mod shutdown;
 mod slow;
 mod sync;

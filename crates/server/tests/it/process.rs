@@ -48,7 +48,7 @@ impl Concord {
     }
 
     /// Waits for the end and reads the rest of the log.
-    fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let status = self.child.wait().expect("it was started here");
         let rest: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
         self.read.extend(rest);

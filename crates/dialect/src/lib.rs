@@ -279,7 +279,10 @@ pub static Y_WEBSOCKET: &dyn Dialect = &dialects::y_websocket::YWebsocket { echo
 pub static HOCUSPOCUS: &dyn Dialect = &dialects::hocuspocus::Hocuspocus;
 
 /// The Y-Sweet client's.
-pub static Y_SWEET: &dyn Dialect = &dialects::y_sweet::YSweet;
+pub static Y_SWEET: &dyn Dialect = &dialects::y_sweet::YSweet { terse: false };
+
+/// The same, whose refusals say their status and nothing else.
+pub static Y_SWEET_TERSE: &dyn Dialect = &dialects::y_sweet::YSweet { terse: true };
 
 /// Yjs updates as JSON.
 pub static JSON_YJS: &dyn Dialect = &dialects::json_yjs::JsonYjs;

@@ -53,6 +53,11 @@ impl Identity {
         self.grants.as_ref().map(|grants| permission_of(grants, room))
     }
 
+    /// True when it is one user, so that what users may have is counted for it. Otherwise any number of people have the same name.
+    pub fn is_one_user(&self) -> bool {
+        !matches!(self.credential, Credential::Document { is_named: false } | Credential::Backend)
+    }
+
     /// True when the credential has the admin scope. No token has it.
     pub fn is_admin(&self) -> bool {
         self.scopes.is_some_and(|scopes| scopes.admin)
@@ -70,6 +75,13 @@ pub enum Credential {
     Key(Arc<str>),
     /// With a session that the server keeps.
     Session,
+    /// With a token for one document.
+    Document {
+        /// Whether it says who shows it.
+        is_named: bool,
+    },
+    /// With the secret of the application's backend, which acts for all its users.
+    Backend,
 }
 
 /// What an API key may be used for. In JSON: a list of the names of those that are true.

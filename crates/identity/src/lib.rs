@@ -1,4 +1,4 @@
-//! Who somebody is, as their credential says: JSON web tokens, the keys that they are checked with, API keys.
+//! Who somebody is, as their credential says: JSON web tokens, the keys that they are checked with, API keys, tokens for one document.
 //!
 //! Called by the server when a connection or a request comes in, and by the command line that makes and explains tokens.
 //! No I/O, no clock (`now_s` is an argument: seconds since the Unix epoch), no sockets, no log output, no tokio. The only
@@ -7,6 +7,7 @@
 
 pub mod api_key;
 mod claims;
+pub mod document_token;
 mod identity;
 mod inspect;
 mod jwk;
@@ -23,6 +24,7 @@ mod token_error;
 
 pub use api_key::looks_like_api_key;
 pub use claims::{ClaimNames, Rules};
+pub use document_token::{DocumentKey, DocumentToken, DocumentTokenError, is_same_secret};
 pub use identity::{Credential, Identity, Scopes};
 pub use inspect::inspect;
 pub use key::{Algorithm, Key, KeySetError};

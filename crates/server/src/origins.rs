@@ -32,10 +32,12 @@ pub(crate) fn cors_headers(allowed: &[String], origin: Option<&str>) -> String {
 
 /// What a page's browser is told before it asks for anything that is not simple.
 pub(crate) fn preflight_response() -> Vec<u8> {
-    b"HTTP/1.1 204 No Content\r\naccess-control-allow-methods: GET, HEAD, POST, PUT, DELETE\r\n\
-      access-control-allow-headers: authorization, content-type\r\naccess-control-max-age: 600\r\nconnection: close\r\n\r\n"
-        .to_vec()
+    format!("HTTP/1.1 204 No Content\r\n{PREFLIGHT_HEADERS}connection: close\r\n\r\n").into_bytes()
 }
+
+/// The headers of that answer, each with its line end.
+pub(crate) const PREFLIGHT_HEADERS: &str = "access-control-allow-methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n\
+     access-control-allow-headers: authorization, content-type\r\naccess-control-max-age: 600\r\n";
 
 /// Whether an entry names this origin: scheme, host and port, all of them.
 fn fits(entry: &str, origin: &str) -> bool {

@@ -96,6 +96,7 @@ impl Protocol {
             Protocol::YWebsocket if !config.y_websocket.echo => dialect::Y_WEBSOCKET_SILENT,
             Protocol::YWebsocket => dialect::Y_WEBSOCKET,
             Protocol::Hocuspocus => dialect::HOCUSPOCUS,
+            Protocol::YSweet if config.y_sweet.production => dialect::Y_SWEET_TERSE,
             Protocol::YSweet => dialect::Y_SWEET,
             Protocol::JsonYjs => dialect::JSON_YJS,
             Protocol::Sessions => dialect::SESSIONS,

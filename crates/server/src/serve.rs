@@ -4,7 +4,7 @@
 //! has passed is cut off.
 
 use crate::admin;
-use crate::auth::{Anonymous, AuthError, Authenticator, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError};
+use crate::auth::{Anonymous, AuthError, Authenticator, Documents, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
@@ -109,6 +109,7 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some as usize,
         };
+        let documents = Documents::new(&config, gate.clone(), ledger.clone());
         let shared = Shared::new(store, config.clone(), clock, compactor, gate, ledger, connections.clone());
         let workers = Workers::start(shared, threads).map_err(StartError::Threads)?;
         let door = Door { config: config.clone(), certificates };
@@ -117,6 +118,7 @@ impl Server {
         let entrance = Arc::new(Entrance {
             workers,
             connections,
+            documents,
             config,
             clock,
             door,
@@ -141,6 +143,7 @@ impl Server {
     /// Serves until `stop` is done, then shuts down. True: everything was stored, and closed in order before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let Self { listeners, renewal, entrance } = self;
+        tell_of_y_sweet(&entrance.config);
         let listeners = Arc::new(listeners);
         let (mut tasks, mut background) = (JoinSet::new(), JoinSet::new());
         if let Some(renewal) = renewal {
@@ -162,6 +165,27 @@ impl Server {
         background.shutdown().await;
         entrance.key_file.note_used();
         in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
+    }
+}
+
+/// What an operator may have expected of the y-sweet API, and does not get.
+fn tell_of_y_sweet(config: &Config) {
+    let (auth, y_sweet) = (config.auth.is_on(), &config.y_sweet);
+    if config.mounts.y_sweet.is_some() && !config.serves_y_sweet() {
+        tracing::info!(
+            action = "y_sweet.off",
+            "authentication is on and there is no y_sweet.signing_key: the y-sweet API is not served"
+        );
+    } else if config.serves_y_sweet() && auth && y_sweet.server_token.is_empty() {
+        tracing::warn!(
+            action = "y_sweet.no_backend",
+            "there is no y_sweet.server_token, so nobody can make documents and tokens through the y-sweet API; set one"
+        );
+    } else if config.serves_y_sweet() && !auth && !y_sweet.server_token.is_empty() {
+        tracing::warn!(
+            action = "y_sweet.open",
+            "y_sweet.server_token is not looked at while authentication is off; set y_sweet.signing_key as well"
+        );
     }
 }
 

@@ -326,9 +326,9 @@ impl Socket {
         (std::mem::size_of::<Self>() + buffered + waiting + self.stream.memory_bytes()) as u64
     }
 
-    /// It waits, and is known by its credential.
+    /// It waits, and is known as one user by its credential.
     pub(crate) fn is_known(&self) -> bool {
-        matches!(&self.stage, Stage::Waiting(waiting) if waiting.admission.standing.is_some())
+        matches!(&self.stage, Stage::Waiting(waiting) if waiting.admission.is_one_user())
     }
 
     /// The room as clients call it.

@@ -4,10 +4,11 @@
 
 use crate::address::{ClientAddress, client_address};
 use crate::admin;
-use crate::auth::{Admission, Gate, KeyFile, Ledger, Refusal};
+use crate::auth::{Admission, Documents, Gate, KeyFile, Ledger, Refusal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::{Accepted, Connections, Reached};
+use crate::errand;
 use crate::frames::encode_message;
 use crate::http::{Health, respond};
 use crate::logging::{Printable, redact_query};
@@ -15,7 +16,7 @@ use crate::metrics::{Metrics, Why};
 use crate::origins;
 use crate::request::{
     HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, refusal_response,
-    request_id, with_headers,
+    request_id, text_response, with_headers,
 };
 use crate::rest::{self, is_rest_path};
 use crate::routes::{Protocol, Route, is_draft_id, route};
@@ -27,7 +28,7 @@ use crate::websocket::close_frame;
 use crate::worker::{Arrival, Visitor};
 use crate::workers::Workers;
 use dialect::Farewell;
-use room::{Author, Closing};
+use room::{Access, Author, Closing};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,6 +62,7 @@ const EVERYBODY: Reached =
 pub(crate) struct Entrance {
     pub(crate) workers: Workers,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) documents: Documents,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) door: Door,
@@ -79,6 +81,8 @@ struct Visit {
     /// What was read: the head, and what came behind it.
     bytes: Vec<u8>,
     accepted: Accepted,
+    /// It came through a trusted proxy: what its headers say about the first address counts.
+    proxied: bool,
     /// The handshake has to be over by then.
     deadline: Instant,
     /// In the response and in the log.
@@ -128,9 +132,10 @@ impl Entrance {
         let deadline = Instant::now() + Duration::from_millis(self.config.handshake_ms);
         let Some(mut stream) = self.open_door(wire, deadline).await else { return };
         let Some((head, bytes)) = self.first_request(&mut stream, deadline).await else { return };
+        let proxied = proxy.trusted.contains(stream.address);
         stream.address = client_address(stream.address, &head, &self.config.proxy);
         let counted = if known { Ok(()) } else { accepted.comes_from(stream.address) };
-        let visit = Visit { stream, head, bytes, accepted, deadline, id: request_id() };
+        let visit = Visit { stream, head, bytes, accepted, proxied, deadline, id: request_id() };
         match counted {
             Ok(()) => self.answer(visit).await,
             Err(reached) => self.refuse(visit, Refused::limit(&reached)).await,
@@ -215,8 +220,13 @@ impl Entrance {
         }
         match self.find_place(&visit.head) {
             Ok(Place::Room(protocol, room)) => {
-                let room = self.config.room_named(&room, protocol.name());
-                match self.admit(&mut visit, protocol, &room).await {
+                let document = room;
+                let room = self.config.room_named(&document, protocol.name());
+                let admitted = match protocol {
+                    Protocol::YSweet => self.admit_to_document(&mut visit, &document, &room).await,
+                    _ => self.admit(&mut visit, protocol, &room).await,
+                };
+                match admitted {
                     Ok(admission) => self.enter(visit, protocol, &room, admission),
                     Err(refused) => self.refuse(visit, refused).await,
                 }
@@ -248,12 +258,12 @@ impl Entrance {
             let response = self.signed(&visit, &error_response(503, SHUTTING_DOWN, Some(5)));
             return refuse(&mut visit.stream, &response).await;
         }
-        let Visit { stream, bytes, accepted: _accepted, .. } = visit;
-        let address = stream.address;
+        let Visit { stream, bytes, accepted: _accepted, proxied, .. } = visit;
+        let peer = rest::Peer { address: stream.address, proxied };
         let (read, write) = tokio::io::split(stream);
         let mut shutdown = self.workers.stopping();
         tokio::select! {
-            () = rest::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write), address) => {}
+            () = rest::serve(self.clone(), tokio::io::join(Cursor::new(bytes).chain(read), write), peer) => {}
             () = stopped(&mut shutdown) => {}
         }
     }
@@ -265,9 +275,13 @@ impl Entrance {
             return Err(Refused::Response(Why::Origin, error_response(403, ORIGIN, None)));
         }
         match route(head.path(), &self.config.mounts) {
-            Route::Room { protocol: Protocol::YSweet, .. } if !self.config.serves_y_sweet() => {
-                let off = "the y-sweet API is off: authentication is on, and there is no y_sweet.signing_key";
-                Err(Refused::Response(Why::Malformed, error_response(404, off, None)))
+            Route::Room { protocol: Protocol::YSweet, .. } | Route::TwoIds | Route::InvalidDocumentId
+                if !self.config.serves_y_sweet() =>
+            {
+                Err(Refused::Response(Why::Malformed, error_response(404, rest::Y_SWEET_IS_OFF, None)))
+            }
+            Route::TwoIds | Route::InvalidDocumentId if self.config.y_sweet.production => {
+                Err(Refused::Response(Why::Malformed, text_response(400, "")))
             }
             Route::Room { protocol, room } => Ok(Place::Room(protocol, room)),
             Route::Lobby(Protocol::Hocuspocus) => Ok(Place::Trunk),
@@ -306,6 +320,39 @@ impl Entrance {
             return Err(Refused::Closing(protocol, Closing::Deleted));
         }
         if admission.standing.is_some() {
+            visit.accepted.belongs_to(&admission.author).map_err(|reached| Refused::limit(&reached))?;
+        }
+        Ok(admission)
+    }
+
+    /// The same for a document of the y-sweet API. `room`: the document as rules about rooms call it.
+    async fn admit_to_document(&self, visit: &mut Visit, document: &str, room: &str) -> Result<Admission, Refused> {
+        if self.workers.shared.memory.is_full() {
+            return Err(Refused::Response(Why::Limit, error_response(503, MEMORY_FULL, Some(5))));
+        }
+        let told = |status, detail: &str| {
+            let text = rest::wrong(&self.config, detail);
+            Refused::Response(Why::Credential, text_response(status, &text))
+        };
+        let token = visit.head.query_value("token");
+        let admitted = self.documents.admit(token.as_deref(), document, room, self.clock.now_ms());
+        let admission = admitted.map_err(|error| told(401, &error.to_string()))?;
+        let missing = || told(404, &format!("Doc {document} not found"));
+        if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
+            return Err(missing());
+        }
+        if admission.access == Access::Read {
+            // Somebody who may only read makes nothing.
+            match errand::exists(&self.workers.shared, room).await {
+                Ok(true) => {}
+                Ok(false) => return Err(missing()),
+                Err(_) => {
+                    let later = "it cannot be seen whether the document exists; try again later";
+                    return Err(Refused::Response(Why::Unavailable, error_response(503, later, Some(5))));
+                }
+            }
+        }
+        if admission.is_one_user() {
             visit.accepted.belongs_to(&admission.author).map_err(|reached| Refused::limit(&reached))?;
         }
         Ok(admission)

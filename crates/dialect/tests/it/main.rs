@@ -2,4 +2,5 @@
 
 mod sessions;
 mod transcript;
+mod y_sweet;
 mod y_websocket;

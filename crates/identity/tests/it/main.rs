@@ -3,6 +3,7 @@
 mod api_keys;
 mod attacks;
 mod claims;
+mod document_tokens;
 mod inspecting;
 mod issuer;
 mod key_sets;

@@ -6,6 +6,7 @@
 mod asked;
 mod authenticator;
 mod credential;
+mod documents;
 mod key_file;
 mod ledger;
 mod sessions;
@@ -14,6 +15,7 @@ mod webhook;
 
 pub use authenticator::{AuthError, Authenticator};
 pub(crate) use credential::bearer_token;
+pub(crate) use documents::{Documents, NoEntry};
 pub use key_file::{KeyFile, KeyFileError};
 pub(crate) use key_file::{LOOK_EVERY, described, now_s};
 pub use ledger::{Ledger, LedgerError, Revocation};
@@ -68,6 +70,11 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// It is known who this is, and only one goes by that name: what users may have is counted for it.
+    pub(crate) fn is_one_user(&self) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.identity.is_one_user())
+    }
+
     /// The generation of answers that it rests on.
     pub(crate) fn generation(&self) -> u64 {
         self.standing.as_ref().map_or(0, |standing| standing.generation)

@@ -347,7 +347,7 @@ pub struct HocuspocusConfig {
 /// Of the y-sweet dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct YSweetConfig {
-    /// What an application's backend shows; empty: it need not show anything.
+    /// What an application's backend shows. Empty: with authentication on nobody is the backend. Not looked at while authentication is off.
     pub server_token: Secret,
     /// Document tokens are signed with it; empty: there are none.
     pub signing_key: Secret,

@@ -6,6 +6,8 @@
 mod drafts;
 mod y_sweet;
 
+pub(crate) use y_sweet::{OFF as Y_SWEET_IS_OFF, wrong};
+
 use crate::address::ClientAddress;
 use crate::logging::Printable;
 use crate::origins;
@@ -13,9 +15,9 @@ use crate::upgrade::Entrance;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,14 +34,23 @@ pub(crate) fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
     drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
 }
 
+/// Where requests come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The address that they count as.
+    pub(crate) address: ClientAddress,
+    /// Through a trusted proxy, whose word about the host and the scheme counts.
+    pub(crate) proxied: bool,
+}
+
 /// Serves one connection. `stream` begins with the first byte of the first request.
-pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S, address: ClientAddress)
+pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
         let entrance = entrance.clone();
-        async move { Ok::<_, Infallible>(respond(entrance, request, address).await) }
+        async move { Ok::<_, Infallible>(respond(entrance, request, peer).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -57,6 +68,7 @@ where
 struct Asked {
     entrance: Arc<Entrance>,
     address: ClientAddress,
+    proxied: bool,
     head: hyper::http::request::Parts,
     body: Bytes,
 }
@@ -82,6 +94,8 @@ struct Answer {
     status: StatusCode,
     content_type: &'static str,
     body: Bytes,
+    /// The methods that a 405 names.
+    allow: &'static str,
 }
 
 const JSON: &str = "application/json";
@@ -90,7 +104,7 @@ const BYTES: &str = "application/octet-stream";
 
 impl Answer {
     fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, body: body.into() }
+        Self { status, content_type, body: body.into(), allow: "" }
     }
 }
 
@@ -100,7 +114,8 @@ enum NoBody {
     BrokenOff,
 }
 
-async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, address: ClientAddress) -> Response<Full<Bytes>> {
+async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    let Peer { address, proxied } = peer;
     let (id, method, path) = (crate::request::request_id(), request.method().clone(), request.uri().path().to_owned());
     let origin =
         request.headers().get(hyper::header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
@@ -111,6 +126,9 @@ async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, address: C
             JSON,
             r#"{"error":"this origin may not connect; the operator can add it to origins.allowed"}"#,
         )
+    } else if method == Method::OPTIONS {
+        // What a browser asks before it asks, on a connection that was used already.
+        Answer::new(StatusCode::NO_CONTENT, TEXT, "")
     } else {
         let (head, body) = request.into_parts();
         let most = entrance.config.limits.frame_bytes_max as usize;
@@ -124,7 +142,7 @@ async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, address: C
             Ok(body) => (body, None),
             Err(missing) => (Bytes::new(), Some(missing)),
         };
-        let asked = Asked { entrance, address, head, body };
+        let asked = Asked { entrance, address, proxied, head, body };
         match (is_draft, missing) {
             (true, None) => drafts::answer(asked).await,
             (true, Some(missing)) => drafts::without_body(&missing),
@@ -141,6 +159,15 @@ async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, address: C
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-request-id", id);
+    }
+    if !answer.allow.is_empty() {
+        headers.insert(ALLOW, HeaderValue::from_static(answer.allow));
+    }
+    let preflight = if method == Method::OPTIONS { origins::PREFLIGHT_HEADERS } else { "" };
+    for line in preflight.lines() {
+        if let Some((name, value)) = line.split_once(": ") {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     for line in origins::cors_headers(&allowed, origin.as_deref()).lines() {
         if let Some((name, value)) = line.split_once(": ")

@@ -16,6 +16,7 @@ mod import;
 mod limits;
 mod liveness;
 mod loading;
+mod mounts;
 mod offline;
 mod pages;
 mod panics;
@@ -28,6 +29,7 @@ mod sync;
 mod tls;
 mod transport;
 mod webhooks;
+mod y_sweet;
 
 mod provider;
 mod spy;

@@ -12,7 +12,7 @@ pub(crate) struct Concord {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     /// The lines that were read so far.
-    read: Vec<String>,
+    pub(crate) read: Vec<String>,
     pub(crate) address: SocketAddr,
 }
 

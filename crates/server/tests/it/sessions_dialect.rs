@@ -15,10 +15,10 @@ use testkit::client::{Client, Heard, client_frame};
 use testkit::disk::FaultyDisk;
 
 /// A member of `/ws/document/d`, or of another document.
-struct Page {
-    client: Client,
+pub(crate) struct Page {
+    pub(crate) client: Client,
     /// What it was told first.
-    start: Value,
+    pub(crate) start: Value,
 }
 
 fn target(query: &str) -> String {
@@ -26,7 +26,7 @@ fn target(query: &str) -> String {
 }
 
 impl Page {
-    async fn enter(address: SocketAddr, query: &str) -> Self {
+    pub(crate) async fn enter(address: SocketAddr, query: &str) -> Self {
         Self::on(Client::connect(address, &target(query)).await).await
     }
 
@@ -49,7 +49,7 @@ impl Page {
         }
     }
 
-    async fn hear_document(&mut self) -> Vec<u8> {
+    pub(crate) async fn hear_document(&mut self) -> Vec<u8> {
         match self.client.hear().await {
             Heard::Message(bytes) => bytes.to_vec(),
             other => panic!("{other:?} instead of the document"),
@@ -57,7 +57,7 @@ impl Page {
     }
 
     /// Everything up to the answer to a question that is answered in its turn.
-    async fn heard_by_now(&mut self) -> Vec<Heard> {
+    pub(crate) async fn heard_by_now(&mut self) -> Vec<Heard> {
         self.say(&json!({"type": 3})).await;
         let mut heard = Vec::new();
         loop {

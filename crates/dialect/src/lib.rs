@@ -129,6 +129,8 @@ pub enum Act {
     End(Closing),
     /// The client shows another token. If it is as good, the member has its rights from then on.
     Renew(String),
+    /// The client has sent a message of a kind that the dialect does not know, called this: for the log.
+    Unknown(String),
 }
 
 impl Act {
@@ -145,7 +147,7 @@ impl Act {
         match self {
             Self::Room(input) => input.bytes(),
             Self::Reply(frame) => frame.payload().len(),
-            Self::Renew(token) => token.len(),
+            Self::Renew(text) | Self::Unknown(text) => text.len(),
             Self::End(_) => 0,
         }
     }

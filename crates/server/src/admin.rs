@@ -1,12 +1,14 @@
-//! What administrators can do while the server runs: take rights back, disconnect people, lock and delete rooms, make and revoke API keys, read metrics.
+//! What administrators can do while the server runs: take rights back, disconnect people, lock and delete rooms, say whose drafts are, make and revoke API
+//! keys, read metrics.
 //!
 //! Served at an address of its own (`admin.listen`), and where clients connect only when that is asked for. Every request needs an API key with the
 //! scope `admin`. Bodies and connections belong to hyper; what is decided goes to the ledger, the key file and the workers.
 
-use crate::auth::{KeyFileError, LedgerError, Revocation, bearer_token, now_s};
+use crate::auth::{Draft, KeyFileError, LedgerError, Revocation, bearer_token, now_s};
 use crate::logging::Printable;
 use crate::metrics::metrics_page;
 use crate::request::percent_decode;
+use crate::routes::{Protocol, is_draft_id};
 use crate::upgrade::{DOCUMENT, Entrance};
 use crate::worker::{What, Whom};
 use bytes::Bytes;
@@ -72,7 +74,7 @@ impl From<LedgerError> for Refused {
     fn from(error: LedgerError) -> Self {
         let status = match error {
             LedgerError::Store(_) | LedgerError::Damaged(_) => StatusCode::SERVICE_UNAVAILABLE,
-            LedgerError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            LedgerError::Full | LedgerError::TooManyDrafts => StatusCode::INSUFFICIENT_STORAGE,
         };
         refused(status, error.to_string())
     }
@@ -229,7 +231,10 @@ impl Asked {
             ("POST", ["rooms", room, "unlock"]) => self.lock(&room_key(room)?, false).await,
             ("POST", ["rooms", room, "announce"]) => self.announce(&room_key(room)?).await,
             ("POST", ["rooms", room, "reopen"]) => self.reopen(&room_key(room)?).await,
-            (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys", _] | ["rooms", _])
+            ("GET", ["drafts", id]) => self.draft(&self.draft_room(id)?),
+            ("PUT", ["drafts", id]) => self.register(self.draft_room(id)?).await,
+            ("DELETE", ["drafts", id]) => self.unregister(self.draft_room(id)?).await,
+            (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys" | "drafts" | "rooms", _])
             | (_, ["rooms", _, "kick" | "lock" | "unlock" | "announce" | "reopen"]) => {
                 Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them"))
             }
@@ -358,6 +363,48 @@ impl Asked {
         let Announcement { payload } = self.json()?;
         let whom = Whom { dialect: Some(dialect::HOCUSPOCUS.name()), ..whole(room) };
         self.command(whom, What::Announce(room.into(), payload.into())).await
+    }
+
+    /// The room of a draft, as the rules about rooms call it.
+    fn draft_room(&self, segment: &str) -> Result<String, Refused> {
+        let illegal = || refused(StatusCode::BAD_REQUEST, "not a draft's id; write its slashes as %2F");
+        let id = String::from_utf8(percent_decode(segment).into_owned()).map_err(|_| illegal())?;
+        let legal = is_draft_id(&id).then(|| self.entrance.config.room_named(&id, Protocol::JsonYjs.name()));
+        legal.ok_or_else(illegal)
+    }
+
+    fn draft(&self, room: &str) -> Answer {
+        let unregistered = || refused(StatusCode::NOT_FOUND, "this draft is not registered");
+        let draft = self.entrance.ledger().draft(room).ok_or_else(unregistered)?;
+        Ok(json!(draft))
+    }
+
+    /// The rules hold for everybody who comes from now on, and for those who are in as soon as they were asked again.
+    async fn register(&self, room: String) -> Answer {
+        let draft: Draft = self.json()?;
+        if let Some(why) = draft.problem() {
+            return Err(refused(StatusCode::BAD_REQUEST, why));
+        }
+        let (name, answer) = (room.clone(), self.json::<Value>()?);
+        self.decided(move |ledger, by, now_ms| ledger.register(&name, draft, by, now_ms)).await?;
+        self.reconsider(&room).await;
+        Ok(answer)
+    }
+
+    async fn unregister(&self, room: String) -> Answer {
+        if !self.query.is_empty() {
+            return Err(refused(StatusCode::BAD_REQUEST, "no parameters are known here"));
+        }
+        let name = room.clone();
+        let existed = self.decided(move |ledger, by, now_ms| ledger.unregister(&name, by, now_ms)).await?;
+        self.reconsider(&room).await;
+        Ok(json!({ "existed": existed }))
+    }
+
+    /// Has the rights of all asked again who are in a room.
+    async fn reconsider(&self, room: &str) {
+        let whom = Whom { room: Some(RoomPattern::exact(room)), ..Whom::default() };
+        self.entrance.workers.command(whom, What::Confirm).await;
     }
 
     async fn command(&self, whom: Whom, what: What) -> Answer {

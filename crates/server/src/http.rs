@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::logging::rfc3339_ms;
 use crate::origins;
-use crate::request::{RequestHead, error_response, json_response, text_response};
+use crate::request::{RequestHead, error_response, json_response, text_response, upgrade_required};
 use crate::routes::{Mounts, Protocol, Route, route};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -32,20 +32,24 @@ pub(crate) fn respond(
         ("GET" | "HEAD", "/api/health") => health_response("ok", clock, health()),
         ("GET" | "HEAD", "/ready") if health().ready => json_response(200, "{\"ok\":true}"),
         ("GET" | "HEAD", "/ready") => json_response(503, "{\"ok\":false,\"error\":\"the server is shutting down\"}"),
-        (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => {
-            error_response(404, "nothing is served at this path", None)
-        }
+        (_, path) if path.starts_with("/api/") || path.starts_with("/_concord") => nothing(),
         ("GET" | "HEAD", _) => match route(path, mounts) {
             // Its clients are told what is missing; others want to see that something is there.
             Route::Room { protocol: Protocol::Sessions, .. } => {
                 error_response(426, "a document is here; connect with a WebSocket client", None)
             }
+            Route::Lobby(Protocol::JsonYjs) => upgrade_required(),
             Route::Notices => text_response(501, "Not implemented yet"),
+            Route::NotFound if path.starts_with("/ws/") => nothing(),
             _ => text_response(200, "okay"),
         },
         _ => error_response(405, "only GET is answered here; connect with a WebSocket client", None),
     };
     if method == "HEAD" { head_only(whole) } else { whole }
+}
+
+fn nothing() -> Vec<u8> {
+    error_response(404, "nothing is served at this path", None)
 }
 
 fn health_response(word: &str, clock: Clock, health: Health) -> Vec<u8> {

@@ -12,6 +12,7 @@ mod compaction;
 pub mod config;
 mod connections;
 pub mod credentials;
+mod drafting;
 mod errand;
 pub mod fetch;
 mod frames;

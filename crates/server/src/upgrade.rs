@@ -8,6 +8,7 @@ use crate::auth::{Admission, Documents, Gate, KeyFile, Ledger, Refusal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::{Accepted, Connections, Reached};
+use crate::drafting::{self, Barred};
 use crate::errand;
 use crate::frames::encode_message;
 use crate::http::{Health, respond};
@@ -307,7 +308,11 @@ impl Entrance {
             let full = error_response(503, MEMORY_FULL, Some(5));
             return Err(Refused::Response(Why::Limit, full));
         }
-        let admitted = tokio::time::timeout_at(visit.deadline, self.gate().admit(&visit.head, room)).await;
+        let answer = match protocol {
+            Protocol::JsonYjs => self.gate().admit_of_firm(&visit.head, room),
+            _ => self.gate().admit(&visit.head, room),
+        };
+        let admitted = tokio::time::timeout_at(visit.deadline, answer).await;
         let admission = match admitted.unwrap_or(Err(Refusal::Later("access could not be checked in time"))) {
             Ok(admission) => admission,
             Err(Refusal::Closing(closing)) => return Err(Refused::Closing(protocol, closing)),
@@ -319,6 +324,14 @@ impl Entrance {
         if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
             return Err(Refused::Closing(protocol, Closing::Deleted));
         }
+        let admission = match protocol {
+            Protocol::JsonYjs => drafting::claim(self, admission, room).await.map_err(|barred| match barred {
+                Barred::Closing(closing) => Refused::Closing(protocol, closing),
+                Barred::Limit(reached) => Refused::limit(&reached),
+                Barred::Later(reason) => later(reason),
+            })?,
+            _ => admission,
+        };
         if admission.standing.is_some() {
             visit.accepted.belongs_to(&admission.author).map_err(|reached| Refused::limit(&reached))?;
         }

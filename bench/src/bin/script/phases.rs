@@ -3,7 +3,7 @@
 
 use crate::typing::AUTHORS;
 use bytes::{Bytes, BytesMut};
-use dialect::{Frame, Session, Y_WEBSOCKET};
+use dialect::{Act, Entry, Frame, Session, Y_WEBSOCKET};
 use room::{Access, Change, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
 use server::websocket::{Decoder, Inflater, Message, Opcode, begin_frame};
 use std::hint::black_box;
@@ -71,13 +71,13 @@ impl Conversation {
 
     /// What one member's message leads to.
     fn take(&mut self, session: &mut dyn Session, message: Bytes, now_ms: u64, turn: &mut Turn) {
-        session.receive(Frame::Binary(message), &mut turn.inputs);
+        session.receive(Frame::Binary(message), now_ms, &mut turn.acts);
         self.settle(now_ms, turn);
     }
 
     fn settle(&mut self, now_ms: u64, turn: &mut Turn) {
-        for input in turn.inputs.drain(..) {
-            self.room.handle(input, now_ms, &mut turn.effects);
+        for act in turn.acts.drain(..) {
+            tell_room(&mut self.room, act, now_ms, &mut turn.effects);
         }
         self.perform(&turn.effects);
         turn.effects.clear();
@@ -87,7 +87,7 @@ impl Conversation {
 /// Memory of a turn, used again.
 #[derive(Default)]
 struct Turn {
-    inputs: Vec<Input>,
+    acts: Vec<Act>,
     effects: Effects,
 }
 
@@ -97,7 +97,26 @@ fn join_of(id: u64) -> Input {
 }
 
 fn session_of(id: u64) -> Box<dyn Session> {
-    Y_WEBSOCKET.session(MemberId(id), Limits::default().message)
+    let (limits, user) = (Limits::default(), Arc::from("user"));
+    let entry = Entry {
+        member: MemberId(id),
+        limits: &limits.message,
+        user: &user,
+        name: "user",
+        room: "room",
+        presence_id: None,
+        updates_per_s: None,
+        now_ms: 0,
+        chance: 0,
+    };
+    Y_WEBSOCKET.session(&entry)
+}
+
+/// This dialect leaves everything to the room.
+fn tell_room(room: &mut Room, act: Act, now_ms: u64, effects: &mut Effects) {
+    if let Act::Room(input) = act {
+        room.handle(input, now_ms, effects);
+    }
 }
 
 /// Stands between what is made for a phase and the phase. Whoever counts starts again from zero when it returns.
@@ -140,22 +159,22 @@ pub(crate) fn decode_large(conversation: &mut Conversation, frames: &[Vec<u8>]) 
     sum
 }
 
-/// Messages to inputs: updates are validated.
+/// Messages to acts: updates are validated.
 #[inline(never)]
-pub(crate) fn receive(conversation: &mut Conversation, messages: Vec<(usize, Bytes)>) -> Vec<Input> {
-    let mut inputs = Vec::with_capacity(messages.len());
+pub(crate) fn receive(conversation: &mut Conversation, messages: Vec<(usize, Bytes)>) -> Vec<Act> {
+    let mut acts = Vec::with_capacity(messages.len());
     for (author, message) in messages {
-        conversation.sessions[author].receive(Frame::Binary(message), &mut inputs);
+        conversation.sessions[author].receive(Frame::Binary(message), 0, &mut acts);
     }
-    inputs
+    acts
 }
 
-/// Inputs to effects.
+/// Acts to effects.
 #[inline(never)]
-pub(crate) fn edit(conversation: &mut Conversation, inputs: Vec<Input>, now_ms: u64) -> Effects {
-    let mut effects = Effects::with_capacity(2 * inputs.len());
-    for input in inputs {
-        conversation.room.handle(input, now_ms, &mut effects);
+pub(crate) fn edit(conversation: &mut Conversation, acts: Vec<Act>, now_ms: u64) -> Effects {
+    let mut effects = Effects::with_capacity(2 * acts.len());
+    for act in acts {
+        tell_room(&mut conversation.room, act, now_ms, &mut effects);
     }
     effects
 }
@@ -188,10 +207,10 @@ pub(crate) fn join(conversation: &mut Conversation, joins: usize, vectors: &[Byt
         }
         let id = MEMBERS + number as u64;
         let mut session = session_of(id);
-        turn.inputs.push(join_of(id));
-        session.open(&mut turn.inputs);
+        turn.acts.push(Act::Room(join_of(id)));
+        session.open(Access::Write, &mut turn.acts);
         conversation.take(&mut *session, vectors[number % vectors.len()].clone(), now_ms, &mut turn);
-        turn.inputs.push(Input::Leave(MemberId(id)));
+        turn.acts.push(Act::Room(Input::Leave(MemberId(id))));
         conversation.settle(now_ms, &mut turn);
     }
 }
@@ -210,7 +229,7 @@ pub(crate) fn presence(conversation: &mut Conversation, rounds: &[Vec<(u64, Byte
             Effect::Publish { event: event @ Event::Awareness(_), .. } => Y_WEBSOCKET.encode(event),
             _ => None,
         });
-        let copy = Bytes::from(told.expect("somebody has moved"));
+        let copy = told.expect("somebody has moved").payload().clone();
         conversation.settle(now_ms, &mut turn);
         for session in &mut sessions {
             conversation.take(&mut **session, copy.clone(), now_ms, &mut turn);

@@ -194,7 +194,7 @@ impl Stage {
                     }
                 }
                 Act::End(closing) => self.close(&room, member, &closing),
-                Act::Renew(_) => {}
+                Act::Renew(_) | Act::Unknown(_) => {}
             }
         }
         self.settle(&room, effects);

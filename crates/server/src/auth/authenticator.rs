@@ -139,7 +139,7 @@ impl Authenticator {
         Ok(admission)
     }
 
-    async fn visit(&self, head: &RequestHead, room: &str) -> Result<Admission, Refusal> {
+    async fn visit(&self, head: &RequestHead, room: &str, wants: Wants) -> Result<Admission, Refusal> {
         let shown = Shown::of(head, self.token_cookie.as_deref(), self.sessions.is_some());
         let identity = match &shown {
             Shown::Token(text) => self.identify(text, room).await?,
@@ -151,15 +151,18 @@ impl Authenticator {
                 self.check_origin(head)?;
                 let cookie = Arc::new(cookie.clone());
                 let (identity, lifetime) = self.session(&cookie, room, Lane::Newcomers).await?;
+                wants.check(&identity, room)?;
                 return self.entitle(identity, room, Some((cookie, lifetime)), Lane::Newcomers).await;
             }
             Shown::Missing => return Err(refuse(Closing::Unauthorized, "no token, key or session", room)),
         };
+        wants.check(&identity, room)?;
         self.entitle(identity, room, None, Lane::Newcomers).await
     }
 
-    async fn look_at(&self, token: &str, room: &str) -> Result<Admission, Refusal> {
+    async fn look_at(&self, token: &str, room: &str, wants: Wants) -> Result<Admission, Refusal> {
         let identity = self.identify(token, room).await?;
+        wants.check(&identity, room)?;
         self.entitle(identity, room, None, Lane::Members).await
     }
 
@@ -219,11 +222,12 @@ impl Authenticator {
     ) -> Result<Admission, Refusal> {
         let (session, mut lifetime) = session.map_or((None, None), |(cookie, lifetime)| (Some(cookie), Some(lifetime)));
         let mut permission = identity.permission(room).unwrap_or_else(|| self.rooms_own(room));
-        let left = self.ledger.left_to(&identity, room);
+        let left = self.ledger.left_by_revocations(&identity, room);
         if left == Permission::None {
             return Err(refuse(Closing::Revoked, "the token was revoked", room));
         }
-        permission = permission.min(left);
+        // A draft belongs to a firm, whatever else would let somebody in.
+        permission = permission.min(left).min(self.ledger.left_by_draft(&identity, room));
         let mut rates = Rates::default();
         // Keys and the server's own tokens say themselves what they are for.
         let says_itself =
@@ -282,6 +286,26 @@ impl Authenticator {
     }
 }
 
+/// What a credential must say, beside who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Anybody,
+    /// Their firm.
+    Firm,
+}
+
+impl Wants {
+    /// Before it is looked at what they may do: whoever lacks a firm is not told about rooms.
+    fn check(self, identity: &Identity, room: &str) -> Result<(), Refusal> {
+        match self {
+            Self::Firm if identity.firm.is_none() => {
+                Err(refuse(Closing::Unauthorized, "the credential names no firm, which json-yjs asks for", room))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Timers do not reach further.
 const YEARS_S: u64 = 10 * 365 * 86_400;
 
@@ -293,11 +317,19 @@ fn refuse(closing: Closing, reason: &str, room: &str) -> Refusal {
 
 impl Gate for Authenticator {
     fn admit<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.noted(self.visit(head, room)))
+        Box::pin(self.noted(self.visit(head, room, Wants::Anybody)))
+    }
+
+    fn admit_of_firm<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.visit(head, room, Wants::Firm)))
     }
 
     fn present<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.noted(self.look_at(token, room)))
+        Box::pin(self.noted(self.look_at(token, room, Wants::Anybody)))
+    }
+
+    fn present_of_firm<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.look_at(token, room, Wants::Firm)))
     }
 
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {

@@ -77,7 +77,12 @@ impl Documents {
         let generation = self.gate.generation();
         let shown = shown.filter(|shown| !shown.is_empty()).ok_or_else(|| refuse(NoEntry::Missing, room))?;
         if self.is_server_token(shown) {
-            return Ok(self.as_backend(generation));
+            let backend = self.as_backend(generation);
+            // It makes documents and tokens, but a draft that belongs to a firm stays closed to whoever is of none.
+            return match backend.standing.as_ref().map(|standing| self.ledger.left_to(&standing.identity, room)) {
+                Some(Permission::Write) => Ok(backend),
+                _ => Err(refuse(DocumentTokenError::Resource.into(), room)),
+            };
         }
         let verified = match &self.key {
             Some(key) => key.verify(shown, document, now_ms),

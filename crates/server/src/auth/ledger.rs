@@ -1,9 +1,10 @@
-//! What administrators have decided about rooms and people: locks, deletions, revocations. Kept in the store as the log of a room of its own, so it
+//! What was decided about rooms and people: locks, deletions, revocations, and whose drafts are. Kept in the store as the log of a room of its own, so it
 //! survives what documents survive, and says who decided what when.
 //!
-//! Read at every door, changed by the admin API. A change counts, for everybody who asks from then on, when it is on the disk. What cannot be read
+//! Read at every door, changed by the admin API and by whoever makes a draft. A change counts, for everybody who asks from then on, when it is on the disk. What cannot be read
 //! back keeps the server from starting: a lost revocation would open a door.
 
+use super::draft::Draft;
 use crate::logging::Printable;
 use bytes::Bytes;
 use identity::{Credential, Identity, Permission, RoomPattern};
@@ -16,6 +17,8 @@ use store::{Change, Durable, Opened, Position, RoomKey, Store, StoreError};
 const KEY: &str = "access/ledger";
 /// Revocations that are kept: each is looked at when somebody enters.
 const REVOCATIONS_MAX: usize = 10_000;
+/// Registered drafts: each takes some 200 bytes of memory, and whoever may make documents makes them.
+const DRAFTS_MAX: usize = 500_000;
 
 /// Credentials that were issued before a moment do not count any more, or only for reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,8 @@ enum Entry {
     Reopen(String),
     Revoke(Revocation),
     ForgetRevocations,
+    Register(String, Draft),
+    Unregister(String),
 }
 
 /// What the decisions come to.
@@ -69,6 +74,9 @@ struct State {
     /// With the time, ms since the Unix epoch.
     deleted: BTreeMap<String, u64>,
     revoked: Vec<Revocation>,
+    /// By the names that the rules about rooms use. Sums of earlier versions have none.
+    #[serde(default)]
+    drafts: BTreeMap<String, Draft>,
 }
 
 impl State {
@@ -83,6 +91,8 @@ impl State {
                 self.revoked.push(revocation);
             }
             Entry::ForgetRevocations => self.revoked.clear(),
+            Entry::Register(room, draft) => _ = self.drafts.insert(room, draft),
+            Entry::Unregister(room) => _ = self.drafts.remove(&room),
         }
     }
 
@@ -114,6 +124,7 @@ impl State {
 pub struct Ledger {
     store: Arc<dyn Store>,
     state: RwLock<State>,
+    drafts_max: usize,
     /// Who writes holds this, so that the log and `state` have the same order.
     log: Mutex<Log>,
 }
@@ -138,9 +149,12 @@ pub enum LedgerError {
         "there are {REVOCATIONS_MAX} revocations already; revoke for all at once, or forget those whose tokens have run out (DELETE /api/admin/revocations)"
     )]
     Full,
+    /// [`DRAFTS_MAX`].
+    #[error("there are {DRAFTS_MAX} registered drafts already; unregister some (DELETE /api/admin/drafts/ID)")]
+    TooManyDrafts,
     /// What is there cannot be read.
     #[error(
-        "what administrators have decided (locks, deletions, revocations) cannot be read: {0}; restore the data folder from a copy, or start \
+        "what administrators have decided (locks, deletions, revocations, drafts) cannot be read: {0}; restore the data folder from a copy, or start \
          without what is lost with admin.ignore_damage = true"
     )]
     Damaged(String),
@@ -150,7 +164,7 @@ impl Ledger {
     /// Reads it from the store; waits for the disk. `ignore_damage`: what cannot be read is reported and left out.
     pub fn open(store: Arc<dyn Store>, ignore_damage: bool) -> Result<Self, LedgerError> {
         let (state, log) = Self::read_log(&*store, ignore_damage)?;
-        let ledger = Self { store, state: RwLock::new(state), log: Mutex::new(log) };
+        let ledger = Self { store, state: RwLock::new(state), drafts_max: DRAFTS_MAX, log: Mutex::new(log) };
         ledger.compact()?;
         Ok(ledger)
     }
@@ -194,8 +208,13 @@ impl Ledger {
         self.read(|state| state.deleted.contains_key(room))
     }
 
-    /// What is left of somebody's rights. Only tokens carry a time: keys and sessions end where they are kept.
+    /// What is left of somebody's rights: what neither a revocation nor the rules of a draft take away.
     pub fn left_to(&self, identity: &Identity, room: &str) -> Permission {
+        self.left_by_revocations(identity, room).min(self.left_by_draft(identity, room))
+    }
+
+    /// What revocations leave. Only tokens carry a time: keys and sessions end where they are kept.
+    pub fn left_by_revocations(&self, identity: &Identity, room: &str) -> Permission {
         if !matches!(identity.credential, Credential::Token | Credential::Document { .. }) {
             return Permission::Write;
         }
@@ -204,6 +223,58 @@ impl Ledger {
             let left = meant.map(|one| if one.read { Permission::Read } else { Permission::None });
             left.min().unwrap_or(Permission::Write)
         })
+    }
+
+    /// What the rules of a draft leave, however somebody is known and whichever dialect they speak: everything where the room is not registered.
+    pub fn left_by_draft(&self, identity: &Identity, room: &str) -> Permission {
+        self.read(|state| state.drafts.get(room).map_or(Permission::Write, |draft| draft.permission(identity)))
+    }
+
+    /// Whose draft a room is, by the name that the rules about rooms use.
+    pub fn draft(&self, room: &str) -> Option<Draft> {
+        self.read(|state| state.drafts.get(room).cloned())
+    }
+
+    /// Whether a room is somebody's draft.
+    pub fn is_draft(&self, room: &str) -> bool {
+        self.read(|state| state.drafts.contains_key(room))
+    }
+
+    /// Says whose draft a room is.
+    pub fn register(&self, room: &str, draft: Draft, by: &str, now_ms: u64) -> Result<(), LedgerError> {
+        self.register_if(room, draft, by, now_ms, true).map(|_| ())
+    }
+
+    /// The same unless it is somebody's already. False: it is.
+    pub fn register_if_absent(&self, room: &str, draft: Draft, by: &str, now_ms: u64) -> Result<bool, LedgerError> {
+        self.register_if(room, draft, by, now_ms, false)
+    }
+
+    fn register_if(
+        &self,
+        room: &str,
+        draft: Draft,
+        by: &str,
+        now_ms: u64,
+        replaces: bool,
+    ) -> Result<bool, LedgerError> {
+        // Nobody else writes meanwhile: of two who come at the same time the first has it.
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, full) = self.read(|state| (state.drafts.contains_key(room), state.drafts.len() >= self.drafts_max));
+        match (known, full) {
+            (true, _) if !replaces => return Ok(false),
+            (false, true) => return Err(LedgerError::TooManyDrafts),
+            _ => {}
+        }
+        self.enter_in(&mut log, Entry::Register(room.to_owned(), draft), by, now_ms).map(|()| true)
+    }
+
+    /// Makes a draft a room like any other. False: it was.
+    pub fn unregister(&self, room: &str, by: &str, now_ms: u64) -> Result<bool, LedgerError> {
+        if !self.is_draft(room) {
+            return Ok(false);
+        }
+        self.enter(Entry::Unregister(room.to_owned()), by, now_ms).map(|()| true)
     }
 
     /// All revocations.
@@ -242,12 +313,15 @@ impl Ledger {
     }
 
     fn enter(&self, entry: Entry, by: &str, now_ms: u64) -> Result<(), LedgerError> {
+        self.enter_in(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner), entry, by, now_ms)
+    }
+
+    fn enter_in(&self, log: &mut Log, entry: Entry, by: &str, now_ms: u64) -> Result<(), LedgerError> {
         let key = RoomKey::from(KEY);
         let change = Change { author: by.into(), time_ms: now_ms, bytes: write(&entry) };
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.store.append(&key, log.at, std::slice::from_ref(&change)) {
             tracing::warn!(action = "store.error", room = KEY, %error, "writing again");
-            self.recover(&mut log)?;
+            self.recover(log)?;
             self.store.append(&key, log.at, &[change])?;
         }
         log.at.offset += 1;
@@ -256,7 +330,7 @@ impl Ledger {
         match self.store.flush() {
             Ok(()) => self.state.write().unwrap_or_else(PoisonError::into_inner).apply(entry, now_ms),
             // It is in the log, but perhaps not on the disk: opening the room again writes it again, and then it counts.
-            Err(_) => self.recover(&mut log)?,
+            Err(_) => self.recover(log)?,
         }
         tracing::info!(action = "access.decided", by = %Printable(by), decision = %Printable(&decision));
         Ok(())
@@ -302,6 +376,11 @@ mod tests {
             ledger.set_deleted("doc/c", true, "key k", 5).expect("written");
             let revocation = Revocation { user: Some("ann".to_owned()), room: None, read: false, issued_until_s: 100 };
             ledger.revoke(revocation.clone(), "key k", 5).expect("written");
+            let draft: Draft = serde_json::from_str(r#"{"firmId":"f","ownerId":"o"}"#).expect("a draft");
+            ledger.register("d", draft.clone(), "key k", 5).expect("written");
+            ledger.register("e", draft.clone(), "key k", 5).expect("written");
+            assert!(ledger.unregister("e", "key k", 5).expect("written"));
+            assert!(!ledger.unregister("e", "key k", 5).expect("nothing to do"));
             drop(ledger);
             // Twice: what a snapshot stands for is read from it.
             for _ in 0..2 {
@@ -309,8 +388,47 @@ mod tests {
                 assert_eq!((ledger.is_locked("doc/a"), ledger.is_locked("doc/b")), (false, true));
                 assert_eq!((ledger.is_deleted("doc/b"), ledger.is_deleted("doc/c")), (false, true));
                 assert_eq!(ledger.revocations(), std::slice::from_ref(&revocation));
+                assert_eq!((ledger.draft("d"), ledger.draft("e")), (Some(draft.clone()), None));
             }
         }
+    }
+
+    #[test]
+    fn a_sum_of_an_earlier_version_has_no_drafts() {
+        let state: State = serde_json::from_str(r#"{"locked":[],"deleted":{},"revoked":[]}"#).expect("read");
+        assert!(state.drafts.is_empty());
+    }
+
+    #[test]
+    fn of_all_who_register_a_draft_at_the_same_time_one_has_it() {
+        let ledger = Ledger::open(Arc::new(Memory::default()), false).expect("opens");
+        let mine = |firm: usize| serde_json::from_str(&format!(r#"{{"firmId":"{firm}","ownerId":"o"}}"#)).expect("one");
+        let winners = std::thread::scope(|scope| {
+            let attempts: Vec<_> = (0..8)
+                .map(|firm| {
+                    let (ledger, draft) = (&ledger, mine(firm));
+                    scope.spawn(move || ledger.register_if_absent("d", draft, "b", 0).expect("written").then_some(firm))
+                })
+                .collect();
+            attempts.into_iter().filter_map(|attempt| attempt.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        assert_eq!(winners.len(), 1);
+        assert_eq!(ledger.draft("d"), Some(mine(winners[0])));
+    }
+
+    #[test]
+    fn registered_drafts_have_a_bound() {
+        let mut ledger = Ledger::open(Arc::new(Memory::default()), false).expect("opens");
+        ledger.drafts_max = 2;
+        let draft = || -> Draft { serde_json::from_str(r#"{"firmId":"f","ownerId":"o"}"#).expect("a draft") };
+        for room in ["a", "b", "a"] {
+            ledger.register(room, draft(), "k", 0).expect("room for it");
+        }
+        assert!(matches!(ledger.register("c", draft(), "k", 0), Err(LedgerError::TooManyDrafts)));
+        assert!(matches!(ledger.register_if_absent("c", draft(), "k", 0), Err(LedgerError::TooManyDrafts)));
+        assert!(!ledger.register_if_absent("b", draft(), "k", 0).expect("it is there"));
+        assert!(ledger.unregister("a", "k", 0).expect("written"));
+        assert!(ledger.register_if_absent("c", draft(), "k", 0).expect("room for it"));
     }
 
     #[test]
@@ -339,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_revocations_leave() {
+    fn what_revocations_and_drafts_leave() {
         let ledger = Ledger::open(Arc::new(Memory::default()), false).expect("opens");
         let revoke = |user: Option<&str>, room: Option<&str>, read, issued_until_s| {
             let (user, room) = (user.map(str::to_owned), room.and_then(RoomPattern::parse));
@@ -366,5 +484,21 @@ mod tests {
         assert_eq!(ledger.revocations().len(), 1, "what is covered is not kept");
         let key = Identity { credential: Credential::Key("id".into()), ..Identity::anonymous("bob") };
         assert_eq!(ledger.left_to(&key, "other"), Permission::Write, "keys are revoked where they are kept");
+        let draft = serde_json::from_str(r#"{"firmId":"f","ownerId":"o"}"#).expect("a draft");
+        ledger.register("other", draft, "k", 0).expect("written");
+        let of = |credential, firm: Option<&str>| Identity {
+            credential,
+            firm: firm.map(str::to_owned),
+            issued_at_s: Some(300),
+            ..Identity::anonymous("bob")
+        };
+        for credential in [Credential::Token, Credential::Session, Credential::Key("id".into())] {
+            for (firm, left) in
+                [(None, Permission::None), (Some("g"), Permission::None), (Some("f"), Permission::Write)]
+            {
+                assert_eq!(ledger.left_to(&of(credential.clone(), firm), "other"), left, "{credential:?} of {firm:?}");
+            }
+            assert_eq!(ledger.left_to(&of(credential, None), "another"), Permission::Write);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod asked;
 mod authenticator;
 mod credential;
 mod documents;
+mod draft;
 mod key_file;
 mod ledger;
 mod sessions;
@@ -16,6 +17,7 @@ mod webhook;
 pub use authenticator::{AuthError, Authenticator};
 pub(crate) use credential::bearer_token;
 pub(crate) use documents::{Documents, NoEntry};
+pub use draft::{Collaborator, CollaboratorPermission, Draft};
 pub use key_file::{KeyFile, KeyFileError};
 pub(crate) use key_file::{LOOK_EVERY, described, now_s};
 pub use ledger::{Ledger, LedgerError, Revocation};
@@ -40,6 +42,16 @@ pub trait Gate: Send + Sync {
     /// The same by a token that was shown later, in a message.
     fn present<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Closing(Closing::Unauthorized))))
+    }
+
+    /// As `admit`, where a credential that names no firm is none.
+    fn admit_of_firm<'a>(&'a self, head: &'a RequestHead, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(async move { self.admit(head, room).await.and_then(Admission::of_firm) })
+    }
+
+    /// As `present`, where a token that names no firm is none.
+    fn present_of_firm<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(async move { self.present(token, room).await.and_then(Admission::of_firm) })
     }
 
     /// The same about somebody who is in: from what is known of it, without a request.
@@ -73,6 +85,14 @@ impl Admission {
     /// It is known who this is, and only one goes by that name: what users may have is counted for it.
     pub(crate) fn is_one_user(&self) -> bool {
         self.standing.as_ref().is_some_and(|standing| standing.identity.is_one_user())
+    }
+
+    /// Nobody who is known enters without a firm.
+    fn of_firm(self) -> Result<Self, Refusal> {
+        match &self.standing {
+            Some(standing) if standing.identity.firm.is_none() => Err(Refusal::Closing(Closing::Unauthorized)),
+            _ => Ok(self),
+        }
     }
 
     /// The generation of answers that it rests on.

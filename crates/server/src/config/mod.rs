@@ -110,6 +110,8 @@ pub struct Config {
     pub y_sweet: YSweetConfig,
     /// Of the json-yjs dialect.
     pub json_yjs: JsonYjsConfig,
+    /// Whose documents are.
+    pub drafts: DraftsConfig,
     /// Of the sessions dialect.
     pub sessions: SessionsConfig,
     /// Bounds on what clients may use.
@@ -376,6 +378,15 @@ pub struct JsonYjsConfig {
     pub end_with_token: bool,
 }
 
+/// Whose documents are that json-yjs clients come for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DraftsConfig {
+    /// Who comes for one that does not exist makes it, and owns it.
+    pub auto_create: bool,
+    /// Who comes for one that exists and is nobody's owns it.
+    pub claim_existing: bool,
+}
+
 /// Of the sessions dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionsConfig {
@@ -558,6 +569,7 @@ impl Config {
             hocuspocus: HocuspocusConfig::default(),
             y_sweet: YSweetConfig::default(),
             json_yjs: JsonYjsConfig::default(),
+            drafts: DraftsConfig::default(),
             sessions: SessionsConfig::default(),
             isolate: false,
             limits: Limits::default(),

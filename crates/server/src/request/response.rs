@@ -30,6 +30,16 @@ pub fn json_response(status: u16, body: &str) -> Vec<u8> {
     response(status, "application/json", "", body)
 }
 
+/// What a page gets at a path where only WebSockets are.
+pub(crate) fn upgrade_required() -> Vec<u8> {
+    response(
+        426,
+        "text/plain; charset=utf-8",
+        "upgrade: websocket\r\nsec-websocket-version: 13\r\n",
+        "Upgrade Required",
+    )
+}
+
 /// How a dialect refuses a request.
 pub(crate) fn refusal_response(refusal: &HttpRefusal) -> Vec<u8> {
     let HttpRefusal { status, is_json, body } = refusal;

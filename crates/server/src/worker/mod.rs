@@ -402,6 +402,9 @@ impl Worker {
 
     /// Does what a client has asked for besides what its room is told.
     fn grant(&mut self, slot: usize, asks: Asks) {
+        if asks.replied {
+            self.told.push_back(slot);
+        }
         if let Some(token) = asks.renew {
             self.renew(slot, token);
         }
@@ -613,6 +616,9 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
         Act::End(closing) => asks.end = Some(closing),
         Act::Renew(token) => {
             (asks.renew, socket.held) = (Some(token), true);
+        }
+        Act::Unknown(kind) => {
+            tracing::warn!(action = "ws.unknown_message", connectionId = %socket.id, userId = %socket.user, kind = %crate::logging::Printable(&kind));
         }
     }
 }

@@ -210,7 +210,9 @@ impl Worker {
         let mut left = waiting.into_iter();
         while let Some(slot) = left.next() {
             let Some(socket) = self.sockets.get(slot).filter(|_| self.waits_for(slot, id)) else { continue };
-            let may = !socket.is_known() || socket.granted == Access::Read;
+            // Who has registered a draft was counted then.
+            let is_counted = self.shared.ledger.is_draft(socket.room_name());
+            let may = !socket.is_known() || socket.granted == Access::Read || is_counted;
             match if may { Ok(()) } else { self.shared.connections.may_make_room(&socket.user) } {
                 Ok(()) => return std::iter::once(slot).chain(left).collect(),
                 Err(reached) => self.refuse(slot, 503, reached.limit, reached.retry_after_s),
@@ -256,11 +258,14 @@ impl Worker {
             return self.ask_at_the_door(slot);
         }
         let Stage::Waiting(waiting) = std::mem::replace(&mut socket.stage, Stage::Open) else { return };
-        let Waiting { admission, hello, early, address, .. } = *waiting;
+        let address = waiting.address;
         (socket.was_open, socket.liveness) = (true, Liveness::new(now_ms));
         socket.accepted.opened();
         let room = Printable(socket.room_name());
-        tracing::info!(action = "ws.connect", connectionId = %socket.id, userId = %socket.user, %room, dialect = socket.dialect.name(), %address);
+        let firm = waiting.admission.standing.as_ref().and_then(|standing| standing.identity.firm.as_deref());
+        let firm = firm.map(|firm| tracing::field::display(Printable(firm)));
+        tracing::info!(action = "ws.connect", connectionId = %socket.id, userId = %socket.user, firmId = firm, %room, dialect = socket.dialect.name(), %address);
+        let Waiting { admission, hello, early, .. } = *waiting;
         socket.outbox.greet(hello);
         open.seat(slot, socket, limits.ring_bytes_max as usize);
         if open.members.len() == 1 {

@@ -10,7 +10,7 @@ use crate::slots::{RoomId, slot_of};
 use crate::socket::{Socket, Stage};
 use bytes::Bytes;
 use dialect::{ANNOUNCEMENTS, Dialect, Expiry, Frame};
-use identity::{Credential, RoomPattern};
+use identity::{Credential, Permission, RoomPattern};
 use room::{Access, Closing, Input, MemberId};
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -329,7 +329,10 @@ impl Worker {
                     }
                     self.apply_access(slot);
                 }
-                What::Confirm => self.ask_gate(slot),
+                What::Confirm => {
+                    self.take_back(slot);
+                    self.ask_gate(slot);
+                }
                 What::Relock => self.apply_access(slot),
                 What::Delete(_) | What::Announce(..) => {}
             }
@@ -356,6 +359,20 @@ impl Worker {
             }
         });
         self.touch(id);
+    }
+
+    /// What was decided to be no longer anybody's right is lost at once: the gate may take a while.
+    fn take_back(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        let Some(terms) = &socket.terms else { return };
+        match self.shared.ledger.left_to(&terms.standing.identity, socket.room_name()) {
+            Permission::None => self.dismiss(slot, &Closing::Revoked),
+            Permission::Read => {
+                socket.granted = Access::Read;
+                self.apply_access(slot);
+            }
+            Permission::Write => {}
+        }
     }
 
     /// Ends a connection, and says why.

@@ -37,7 +37,7 @@ async fn health_has_what_every_reader_looks_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_get_is_okay_and_other_methods_are_not() {
     let server = Running::start(config(), memory()).await;
-    for path in ["/", "/any/room", "/y/room?token=x", "/ws", "/sync"] {
+    for path in ["/", "/any/room", "/y/room?token=x", "/sync"] {
         let okay = ask(&server, "GET", path).await;
         assert_eq!((okay.status, okay.body.as_str()), (200, "okay"), "{path}");
         assert!(okay.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{path}");

@@ -13,6 +13,7 @@ mod entry;
 mod failures;
 mod http;
 mod import;
+mod json_yjs;
 mod limits;
 mod liveness;
 mod loading;

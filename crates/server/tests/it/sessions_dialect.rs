@@ -360,9 +360,9 @@ async fn who_answers_pings_stays_and_who_does_not_is_dropped() {
     config.sessions.inactive_ms = 60_000;
     let server = Running::start(config, memory()).await;
     let mut idle = Page::enter(server.address, &named("idle", 1)).await;
+    let began = Instant::now();
     let mut mute = Page::enter(server.address, &named("mute", 2)).await;
     mute.client.mute();
-    let began = Instant::now();
     assert_eq!(idle.hear().await, join("mute"));
     assert_eq!(idle.hear().await, leave("mute"));
     assert!(began.elapsed() >= SILENCE, "{:?}", began.elapsed());

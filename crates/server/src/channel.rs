@@ -48,6 +48,8 @@ struct State {
     /// The far end is gone.
     is_left: bool,
     ended: Option<Ended>,
+    /// The worker has said all.
+    is_over: bool,
 }
 
 /// How the worker has ended a channel. What it has said before is still there.
@@ -114,7 +116,7 @@ impl Far {
         if std::mem::take(&mut state.is_full) {
             state.ring();
         }
-        state.ended.clone()
+        if state.is_over { state.ended.clone() } else { None }
     }
 }
 
@@ -152,10 +154,9 @@ impl Near {
         Ok(Some(frame))
     }
 
-    /// Says how it ends. The first word counts.
+    /// Says how it ends, when all that is still to be said is out. The first word counts.
     pub(crate) fn end(&self, ended: Ended) {
         self.0.lock().ended.get_or_insert(ended);
-        self.0.news.notify_one();
     }
 
     /// Bytes that wait in it.
@@ -207,6 +208,8 @@ impl Drop for Near {
     fn drop(&mut self) {
         // Also when the worker forgets it without a word.
         self.end(Ended::Document);
+        self.0.lock().is_over = true;
+        self.0.news.notify_one();
     }
 }
 

@@ -72,10 +72,10 @@ pub(crate) struct Socket {
     pub(crate) queued: bool,
     /// A time is set at which it may be read again.
     pub(crate) renewing: bool,
+    /// The gate looks at a token that it has shown; what it says meanwhile waits.
+    pub(crate) shows_token: bool,
     /// It waits until its room takes inputs again.
     pub(crate) deferred: bool,
-    /// It has shown another token, and what it says after that waits until the gate has looked at it.
-    pub(crate) held: bool,
     /// It has been a WebSocket.
     pub(crate) was_open: bool,
     /// Questions to the room that are not answered yet.

@@ -40,6 +40,10 @@ const READ_BYTES: usize = 64 << 10;
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 /// Stateless messages of one socket that the application has not answered; with more, the socket is not read.
 const HANDED_OVER_MAX: usize = 16;
+/// Of the trunk's own answers, pongs and refusals, above which the socket is not read: a client that only asks would have them pile up.
+const ANSWERS_BYTES_MAX: usize = 64 << 10;
+/// As the dialect says it.
+const SHUTTING_DOWN: &str = "server shutting down";
 /// How long the last frames may take, and then the client's own close.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -66,10 +70,13 @@ pub(crate) struct Trunk {
     speaking: Option<usize>,
     /// Frames of the trunk's own that came meanwhile.
     waiting: Vec<Bytes>,
+    /// Bytes of its own answers since everything was out the last time.
+    answers_bytes: usize,
     /// Where the links were emptied up to the last time: each begins in its turn.
     turn: usize,
     liveness: Liveness,
     said: u64,
+    counted: Counted,
     opened_ms: u64,
     /// A document was accepted.
     has_been_in: bool,
@@ -84,7 +91,7 @@ pub(crate) struct Trunks(watch::Sender<usize>);
 
 /// Counts as one until dropped.
 #[derive(Debug)]
-pub(crate) struct Counted(watch::Sender<usize>);
+pub(crate) struct OneMore(watch::Sender<usize>);
 
 impl Default for Trunks {
     fn default() -> Self {
@@ -93,9 +100,9 @@ impl Default for Trunks {
 }
 
 impl Trunks {
-    pub(crate) fn one_more(&self) -> Counted {
+    pub(crate) fn one_more(&self) -> OneMore {
         self.0.send_modify(|count| *count += 1);
-        Counted(self.0.clone())
+        OneMore(self.0.clone())
     }
 
     /// Done when there is none.
@@ -105,7 +112,7 @@ impl Trunks {
     }
 }
 
-impl Drop for Counted {
+impl Drop for OneMore {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
@@ -118,6 +125,24 @@ struct Wire {
     /// So much of that is out.
     written: usize,
     taken_bytes: u64,
+}
+
+/// What it holds, in the budget of memory.
+struct Counted {
+    entrance: Arc<Entrance>,
+    bytes: u64,
+}
+
+impl Counted {
+    fn change(&mut self, bytes: u64) {
+        self.bytes = self.entrance.workers.shared.memory.change(self.bytes, bytes);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.change(0);
+    }
 }
 
 /// One document's way to its room.
@@ -142,6 +167,15 @@ enum Brought {
 }
 
 impl Wire {
+    fn is_empty(&self) -> bool {
+        self.written == self.unsent.len()
+    }
+
+    /// So much waits that no more is to be added.
+    fn is_full(&self) -> bool {
+        self.unsent.len() - self.written >= UNSENT_BYTES_MAX
+    }
+
     /// Writes what waits, and reads if it may.
     async fn io(&mut self, reads: bool) -> Brought {
         poll_fn(|cx| self.poll_io(reads, cx)).await
@@ -159,7 +193,7 @@ impl Wire {
                 Poll::Pending => break,
             }
         }
-        if self.written == self.unsent.len() {
+        if self.is_empty() {
             (self.unsent, self.written) = (Vec::new(), 0);
         }
         if wrote {
@@ -185,6 +219,7 @@ impl Trunk {
     pub(crate) fn new(entrance: Arc<Entrance>, stream: Incoming, head: RequestHead, accepted: Accepted) -> Self {
         let now_ms = entrance.clock.now_ms();
         let frame_bytes_max = entrance.config.limits.frame_bytes_max as usize;
+        let counted = Counted { entrance: entrance.clone(), bytes: 0 };
         Self {
             entrance,
             address: stream.address,
@@ -199,9 +234,11 @@ impl Trunk {
             decoder: Decoder::new(frame_bytes_max, false),
             speaking: None,
             waiting: Vec::new(),
+            answers_bytes: 0,
             turn: 0,
             liveness: Liveness::new(now_ms),
             said: 0,
+            counted,
             opened_ms: now_ms,
             has_been_in: false,
             ended: None,
@@ -245,16 +282,22 @@ impl Trunk {
                 }
                 // Those who are in rooms are told by these.
                 _ = stopping.wait_for(|stopping| *stopping), if self.links.iter().all(Option::is_none) => {
-                    self.end(1001, "server shutting down");
+                    self.end(1001, SHUTTING_DOWN);
                 }
             }
         }
         self.close().await;
     }
 
-    /// It is not read while a document's channel is full: its messages cannot go anywhere.
+    /// It is not read while a document's channel is full, because its messages cannot go anywhere, or while it does not take its answers.
     fn may_read(&self) -> bool {
-        self.handed_over.len() < HANDED_OVER_MAX && self.links.iter().flatten().all(|link| link.far.may_send())
+        !self.has_many_answers()
+            && self.handed_over.len() < HANDED_OVER_MAX
+            && self.links.iter().flatten().all(|link| link.far.may_send())
+    }
+
+    fn has_many_answers(&self) -> bool {
+        self.answers_bytes > ANSWERS_BYTES_MAX
     }
 
     /// Ends with this code. The first one counts.
@@ -411,18 +454,24 @@ impl Trunk {
 
     /// Takes what the rooms have said, each link in its turn, as much as may wait for the socket.
     fn collect(&mut self) {
-        let (count, first) = (self.links.len(), self.turn);
-        for step in 0..count {
-            let line = self.speaking.unwrap_or((first + step) % count);
-            if self.wire.unsent.len() - self.wire.written >= UNSENT_BYTES_MAX {
+        if self.wire.is_empty() && self.waiting.is_empty() {
+            self.answers_bytes = 0;
+        }
+        if let Some(line) = self.speaking {
+            if self.wire.is_full() {
                 return;
             }
             self.collect_from(line);
-            if self.speaking.is_some() {
-                // The rest of its message is on the way.
+        }
+        let (count, first) = (self.links.len(), self.turn);
+        for step in 0..count {
+            // What waits behind many answers waits for these; the rest of a message that was begun is on the way.
+            if self.speaking.is_some() || self.wire.is_full() || self.has_many_answers() {
                 return;
             }
+            let line = (first + step) % count;
             self.turn = line + 1;
+            self.collect_from(line);
         }
     }
 
@@ -433,6 +482,10 @@ impl Trunk {
         }
         let mut at = 0;
         while at < link.pending.len() {
+            if link.left == 0 && self.ended.is_some() {
+                // Nothing more is begun.
+                break;
+            }
             if link.left == 0 {
                 let Some((opcode, header, payload)) = header_of(&link.pending[at..]) else { break };
                 debug_assert_eq!(opcode, Opcode::Binary as u8, "all messages of this dialect are");
@@ -475,20 +528,30 @@ impl Trunk {
                 let next_life = self.board.close(line);
                 next_life.into_iter().for_each(|routed| self.route(routed));
             }
-            Ended::Connection(code, reason) => self.end(code, &reason),
             Ended::Refused(status, reason, _) if status < 500 => self.deny(line, &reason),
+            // Rooms of other threads may still have to say what is saved; each ends its link, and the last of them this socket.
+            Ended::Connection(1001, _) | Ended::Refused(..) if *self.entrance.workers.stopping().borrow() => {
+                if self.links.iter().all(Option::is_none) {
+                    self.end(1001, SHUTTING_DOWN);
+                }
+            }
+            Ended::Connection(code, reason) => self.end(code, &reason),
             Ended::Refused(..) => self.end(1013, "try again later"),
         }
     }
 
     fn keep_time(&mut self) {
         let (now_ms, config) = (self.entrance.clock.now_ms(), self.entrance.config.clone());
+        let links = self.links.iter().flatten().map(|link| link.pending.capacity() + size_of::<Link>());
+        let waiting = self.waiting.iter().map(Bytes::len).sum::<usize>() + self.decoder.buffered_bytes();
+        let bytes = self.board.bytes() + self.wire.unsent.capacity() + links.sum::<usize>() + waiting;
+        self.counted.change((bytes + size_of::<Self>()) as u64);
         if !self.has_been_in && now_ms - self.opened_ms >= config.hocuspocus.lobby_ms {
             return self.end(4408, "Connection Timeout");
         }
         let seen = Seen {
             reads: self.may_read(),
-            stalled: self.wire.written < self.wire.unsent.len(),
+            stalled: !self.wire.is_empty(),
             taken_bytes: self.wire.taken_bytes,
             said: self.said,
         };
@@ -521,6 +584,7 @@ impl Trunk {
 
     /// Sends a frame, behind the message that has been begun.
     fn say_raw(&mut self, frame: &Bytes) {
+        self.answers_bytes += frame.len();
         if self.speaking.is_none() {
             self.wire.unsent.extend_from_slice(frame);
         } else {
@@ -528,13 +592,33 @@ impl Trunk {
         }
     }
 
+    /// Sends the rest of a message that was begun: a close frame cannot come before it.
+    async fn finish_message(&mut self) {
+        let news = self.news.clone();
+        while let Some(line) = self.speaking.filter(|_| !self.is_gone) {
+            if self.wire.is_full() {
+                self.is_gone = matches!(self.wire.io(false).await, Brought::Gone);
+                continue;
+            }
+            self.collect_from(line);
+            if self.speaking.is_some() {
+                tokio::select! {
+                    brought = self.wire.io(false) => self.is_gone = matches!(brought, Brought::Gone),
+                    () = news.notified() => {}
+                }
+            }
+        }
+    }
+
     /// Writes what is left and the close frame, and waits for the client's.
     async fn close(mut self: Box<Self>) {
         self.asking.abort_all();
-        let ended = self.ended.take();
-        if let Some((code, reason)) = &ended {
+        if let Some((code, reason)) = &self.ended {
             tracing::debug!(action = "ws.closed", address = %self.address, code, reason);
         }
+        // Who takes nothing of it in all this time is told nothing more.
+        let _ = tokio::time::timeout(ENDING, self.finish_message()).await;
+        let ended = self.ended.take();
         let Some((code, reason)) = ended.filter(|_| !self.is_gone && self.speaking.is_none()) else { return };
         self.links.clear();
         let wire = &mut self.wire;

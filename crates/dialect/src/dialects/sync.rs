@@ -10,16 +10,16 @@ use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
 use document::wire::Invalid;
 use room::{Closing, Event, Input, MemberId, StateVector, Update};
 
-const SYNC: u8 = 0;
+pub(super) const SYNC: u8 = 0;
 pub(super) const AWARENESS: u8 = 1;
-const QUERY_AWARENESS: u8 = 3;
+pub(super) const QUERY_AWARENESS: u8 = 3;
 
 /// Messages in one frame: clients put one there, merging proxies a few. Each becomes an input many times its size.
 pub(super) const MESSAGES_PER_FRAME_MAX: usize = 1_024;
 
-const STEP_1: u8 = 0;
-const STEP_2: u8 = 1;
-const UPDATE: u8 = 2;
+pub(super) const STEP_1: u8 = 0;
+pub(super) const STEP_2: u8 = 1;
+pub(super) const UPDATE: u8 = 2;
 
 /// An awareness update with nobody in it: resets a client's silence timer, and means nothing.
 pub(super) const KEEP_ALIVE: &[u8] = &[AWARENESS, 1, 0];

@@ -1,7 +1,9 @@
 //! Each dialect against transcripts of what its clients send and must be sent, and against its byte vectors.
 
+mod hocuspocus;
 mod json_yjs;
 mod sessions;
+mod switchboard;
 mod transcript;
 mod y_sweet;
 mod y_websocket;

@@ -585,8 +585,11 @@ fn feed(
 /// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers. And what comes
 /// behind a token is said with the rights that it gives.
 fn has_to_wait(socket: &Socket, act: &Act, private_bytes_max: usize) -> bool {
+    if socket.shows_token {
+        return true;
+    }
     let busy = socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max;
-    socket.held || act.asker().is_some() && (busy || !socket.allowance.may_ask())
+    act.asker().is_some() && (busy || !socket.allowance.may_ask())
 }
 
 /// What may be read of a connection: as the configuration says, unless the application has said less.
@@ -615,7 +618,9 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
         }
         Act::End(closing) => asks.end = Some(closing),
         Act::Renew(token) => {
-            (asks.renew, socket.held) = (Some(token), true);
+            // What it says from here on counts with the rights that come of it.
+            socket.shows_token = true;
+            asks.renew = Some(token);
         }
         Act::Unknown(kind) => {
             tracing::warn!(action = "ws.unknown_message", connectionId = %socket.id, userId = %socket.user, kind = %crate::logging::Printable(&kind));

@@ -201,7 +201,7 @@ impl Worker {
     /// The gate has looked at it.
     pub(super) fn renewed(&mut self, member: MemberId, answer: Result<Admission, Refusal>) {
         let Some(slot) = self.open_slot(member) else { return };
-        self.sockets[slot].held = false;
+        self.sockets[slot].shows_token = false;
         self.reconsider(slot);
         match answer {
             // Whoever it is, it is not the one whose changes these are.

@@ -14,8 +14,8 @@ use testkit::client::{Client, request};
 use testkit::disk::FaultyDisk;
 
 /// A server whose administrators have an address of their own, and a key.
-struct Administered {
-    server: Running,
+pub(crate) struct Administered {
+    pub(crate) server: Running,
     admin: SocketAddr,
     key: String,
     store: Arc<dyn Store>,
@@ -35,12 +35,16 @@ pub(crate) fn make_key(config: &Config, scopes: &str) -> String {
 }
 
 impl Administered {
-    async fn start(name: &str) -> Self {
+    pub(crate) async fn start(name: &str) -> Self {
         Self::on(name, memory()).await
     }
 
     async fn on(name: &str, store: Arc<dyn Store>) -> Self {
-        let mut config = with_secret(config());
+        Self::with(name, store, config()).await
+    }
+
+    pub(crate) async fn with(name: &str, store: Arc<dyn Store>, config: Config) -> Self {
+        let mut config = with_secret(config);
         config.data = folder(name);
         config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let key = make_key(&config, "admin");
@@ -49,7 +53,7 @@ impl Administered {
         Self { server, admin, key, store, config }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         ask(self.admin, method, path, &format!("Authorization: Bearer {}\r\n", self.key), &body.to_string()).await
     }
 

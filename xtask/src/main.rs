@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that has to hold, on a machine that has Rust and Node and nothing else.
 //!
-//! Installs what the tests need (npm packages, and valgrind where it may), runs each step to its end even if an earlier one failed, counts the tests, and says in the last line how
+//! Installs what the tests need (npm packages, and Chromium and valgrind where it may), runs each step to its end even if an earlier one failed, counts the tests, and says in the last line how
 //! many passed. Called by people and by CI with the same words. Not a build system: each step is one command that can be typed by hand.
 
 mod counts;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use document::MessageLimits;
 use room::{Access, Author, Closing, Event, Input, MemberId, Topic};
 
-pub use dialects::hocuspocus::{Routed, Switchboard, stateless_payload};
+pub use dialects::hocuspocus::{Routed, Switchboard};
 
 /// One client wire protocol.
 pub trait Dialect: Send + Sync + std::fmt::Debug {

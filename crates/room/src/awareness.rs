@@ -53,6 +53,8 @@ pub(crate) struct Awareness {
     /// Removed ids, oldest first: (when, id, its clock then).
     removed: VecDeque<(u64, u64, u32)>,
     state_bytes: usize,
+    /// Ids that the room has given away: only their owner may speak for them, also while they have no state.
+    reserved: BTreeMap<u64, (MemberId, Author)>,
     /// Ids that changed since the last telling; an entry that was forgotten meanwhile may have its id here once more.
     changed: Vec<u64>,
     /// Who was removed and forgotten since the last telling, with its clock: nobody was told yet.
@@ -141,7 +143,9 @@ impl Awareness {
 
     #[inline]
     fn is_news(&self, speaker: &Speaker<'_>, said: &Said<'_>) -> bool {
-        let Some(known) = self.entries.get(&said.id) else { return said.clock > 0 && !said.is_null() };
+        let Some(known) = self.entries.get(&said.id) else {
+            return said.clock > 0 && !said.is_null() && self.is_free_for(speaker, said.id);
+        };
         // Older than what is known, or a copy of it: what it says is not looked at.
         if said.clock < known.clock || (said.clock == known.clock && known.owner != Some(speaker.member)) {
             return false;
@@ -149,13 +153,31 @@ impl Awareness {
         if said.is_null() {
             return known.owner == Some(speaker.member) && known.state.is_some();
         }
-        said.clock > known.clock && self.may_say(speaker, known)
+        said.clock > known.clock && self.may_say(speaker, said.id, known)
+    }
+
+    /// Whether an id was given to nobody else.
+    fn is_free_for(&self, speaker: &Speaker<'_>, id: u64) -> bool {
+        let is_its = |(member, identity): &(MemberId, Author)| {
+            *member == speaker.member || speaker.trusts_all || identity == speaker.identity
+        };
+        self.reserved.is_empty() || self.reserved.get(&id).is_none_or(is_its)
+    }
+
+    /// Gives an id to a member.
+    pub(crate) fn reserve(&mut self, id: u64, member: MemberId, identity: Author) {
+        self.reserved.insert(id, (member, identity));
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_up(&mut self, id: u64) {
+        self.reserved.remove(&id);
     }
 
     /// Whether a member may speak for an id: its own, one that nobody has, one of its other connections', or any where nobody can be told apart.
-    fn may_say(&self, speaker: &Speaker<'_>, known: &Entry) -> bool {
+    fn may_say(&self, speaker: &Speaker<'_>, id: u64, known: &Entry) -> bool {
         match known.owner {
-            None => true,
+            None => self.is_free_for(speaker, id),
             Some(owner) if owner == speaker.member || speaker.trusts_all => true,
             Some(owner) => self.owner(owner).is_ok_and(|place| self.owners[place].identity == *speaker.identity),
         }

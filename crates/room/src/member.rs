@@ -2,6 +2,7 @@
 
 use crate::message::{Author, Manner, Person};
 use document::StateVector;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Names a member for as long as it is in the room. Given by the server, never used twice in one process.
@@ -59,7 +60,10 @@ pub(crate) struct Guest {
 pub(crate) struct Members {
     list: Vec<(MemberId, Box<Member>)>,
     peers: usize,
-    guests: usize,
+    /// Those who were introduced, ascending: in the order of their coming.
+    guests: Vec<MemberId>,
+    /// By their presence ids.
+    guest_ids: BTreeMap<u64, MemberId>,
 }
 
 impl Members {
@@ -79,7 +83,12 @@ impl Members {
         let place = self.place(id).ok()?;
         let (_, member) = self.list.remove(place);
         self.peers -= usize::from(member.kind == Kind::Peer);
-        self.guests -= usize::from(member.guest.is_some());
+        if let Some(guest) = &member.guest {
+            self.guest_ids.remove(&guest.id);
+            if let Ok(place) = self.guests.binary_search(&id) {
+                self.guests.remove(place);
+            }
+        }
         if self.list.len() * 4 <= self.list.capacity() {
             self.list.shrink_to(self.list.len() * 2);
         }
@@ -88,20 +97,29 @@ impl Members {
 
     /// Notes as whom a member was introduced.
     pub(crate) fn introduce(&mut self, id: MemberId, guest: Guest) {
+        let presence_id = guest.id;
         let Some(member) = self.get_mut(id) else { return };
-        if member.guest.replace(Box::new(guest)).is_none() {
-            self.guests += 1;
+        if let Some(before) = member.guest.replace(Box::new(guest)) {
+            self.guest_ids.remove(&before.id);
+        }
+        self.guest_ids.insert(presence_id, id);
+        if let Err(place) = self.guests.binary_search(&id) {
+            self.guests.insert(place, id);
         }
     }
 
-    /// Those who were introduced, in the order of their coming. Costs nothing when there are none.
+    /// Those who were introduced, in the order of their coming.
     pub(crate) fn guests(&self) -> impl Iterator<Item = (MemberId, &Guest)> {
-        let looked_through = if self.guests > 0 { self.list.as_slice() } else { &[] };
-        looked_through.iter().filter_map(|(id, member)| Some((*id, member.guest.as_deref()?)))
+        self.guests.iter().filter_map(|id| Some((*id, self.get(*id)?.guest.as_deref()?)))
+    }
+
+    /// Who was given a presence id.
+    pub(crate) fn guest_of(&self, presence_id: u64) -> Option<MemberId> {
+        self.guest_ids.get(&presence_id).copied()
     }
 
     pub(crate) fn has_guests(&self) -> bool {
-        self.guests > 0
+        !self.guests.is_empty()
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {

@@ -10,7 +10,7 @@ use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, In
 use crate::snapshot::{Parts, SnapshotError};
 use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Senders remembered although nothing of theirs is parked: to find them again is cheaper than to forget them.
@@ -217,6 +217,9 @@ impl Room {
     fn leave(&mut self, member: MemberId, now_ms: u64, effects: &mut Effects) {
         let guest = self.members.remove(member);
         self.awareness.leave(member, now_ms);
+        if let Some(guest) = &guest {
+            self.awareness.give_up(guest.id);
+        }
         if let Some(guest) = guest.filter(|_| self.members.has_guests()) {
             // What its presence was is gone before it is.
             self.tell_presence(effects);
@@ -246,18 +249,18 @@ impl Room {
             self.tell_presence(effects);
             effects.push(Effect::Place(member));
         }
-        let is_nobodys = |id: &u64| self.members.guests().all(|(_, guest)| guest.id != *id);
+        let is_nobodys = |id: &u64| self.members.guest_of(*id).is_none();
         let is_free = |id: &u64| !self.awareness.knows(*id) && is_nobodys(id);
         // Who comes back finds its own id remembered, but not in use.
         let wanted = wanted.filter(|id| !self.awareness.is_present(*id) && is_nobodys(id));
         // Few of two thousand million are taken.
         let ids = (0..).map(|step| chance.wrapping_add(step) % CHOSEN_ID_END).filter(|id| *id > 0);
         let id = wanted.or_else(|| ids.into_iter().find(is_free)).unwrap_or_default();
-        let mut people: Vec<Arc<Person>> = Vec::new();
-        for (_, guest) in self.members.guests().filter(|(other, _)| *other != member) {
-            if people.iter().all(|known| known.id != guest.person.id) {
-                people.push(guest.person.clone());
-            }
+        let mut named = BTreeSet::new();
+        let others = self.members.guests().filter(|(other, _)| *other != member).map(|(_, guest)| &guest.person);
+        let people: Vec<Arc<Person>> = others.filter(|person| named.insert(&person.id)).cloned().collect();
+        if let Some(author) = self.members.get(member).map(|member| member.author.clone()) {
+            self.awareness.reserve(id, member, author);
         }
         self.members.introduce(member, Guest { person: person.clone(), id, clock: 0 });
         effects.push(Effect::Send(member, Event::Welcome { id, people: people.into() }));
@@ -276,9 +279,10 @@ impl Room {
 
     /// A change without content makes a room that is remembered.
     fn found(&mut self, id: MemberId, now_ms: u64, effects: &mut Effects) {
-        let founder = self.members.get(id).filter(|member| member.access == Access::Write);
-        if let Some(author) = founder.filter(|_| self.head == 0).map(|member| member.author.clone()) {
-            self.append(author, Bytes::from_static(NOTHING), now_ms, effects);
+        let Some(founder) = self.members.get(id).filter(|_| self.head == 0) else { return };
+        match founder.access {
+            Access::Write => self.append(founder.author.clone(), Bytes::from_static(NOTHING), now_ms, effects),
+            Access::Read => effects.push(Effect::Send(id, Event::Denied(Denied::ReadOnly))),
         }
     }
 
@@ -454,11 +458,19 @@ impl Room {
 
     fn tell_presence(&mut self, effects: &mut Effects) {
         if self.members.has_guests() {
+            // Whoever was introduced is told of one by one, as they are not told of themselves; all others together.
+            let mut others = Vec::new();
             for news in self.awareness.news() {
-                let its = || self.members.guests().find(|(_, guest)| guest.id == news.id).map(|(member, _)| member);
-                let except = news.owner.or_else(its);
-                let event = Event::Presence([self.shown(news)].into());
-                effects.push(Effect::Publish { except, event });
+                // Where nobody can be told apart somebody else may have spoken for it.
+                let except = self.members.guest_of(news.id).map(|its| news.owner.unwrap_or(its));
+                let shown = self.shown(news);
+                match except {
+                    Some(_) => effects.push(Effect::Publish { except, event: Event::Presence([shown].into()) }),
+                    None => others.push(shown),
+                }
+            }
+            if !others.is_empty() {
+                effects.push(Effect::Publish { except: None, event: Event::Presence(others.into()) });
             }
         }
         let states = self.awareness.tell();

@@ -5,6 +5,7 @@
 //! scope `admin`. Bodies and connections belong to hyper; what is decided goes to the ledger, the key file and the workers.
 
 use crate::auth::{Draft, KeyFileError, LedgerError, Revocation, bearer_token, now_s};
+use crate::http::serve_requests;
 use crate::logging::Printable;
 use crate::metrics::metrics_page;
 use crate::request::percent_decode;
@@ -15,23 +16,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use identity::api_key::{KeySpec, KeyTable, KeyTableError};
 use identity::{Credential, Identity, RoomPattern, Scopes};
 use room::Closing;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Of a request's body: the largest names a room and a user.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// Longest time for a request's head: who says nothing takes no place.
-const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Longest life of one connection: what is done here takes milliseconds, or a sync of the disk.
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 
@@ -45,20 +41,11 @@ pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let respond = move |request| {
         let entrance = entrance.clone();
-        async move { Ok::<_, Infallible>(respond(&entrance, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .half_close(false)
-        .max_headers(64)
-        .max_buf_size(32 << 10)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
-        tracing::debug!(action = "http.abandoned", %error, "connection of an administrator");
-    }
+        async move { respond(&entrance, request).await }
+    };
+    serve_requests(stream, CONNECTION_MAX, "an administrator", respond).await;
 }
 
 /// Why a request is not done.

@@ -159,12 +159,17 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// Counts it for the address that it comes from. Err: that has all that it may have.
     pub(crate) fn comes_from(&mut self, address: ClientAddress) -> Result<(), Reached> {
+        self.connections.may_ask(address)?;
+        self.takes_place(address)
+    }
+
+    /// Counts it among the connections of an address, without a further request. Err: that has all that it may have.
+    pub(crate) fn takes_place(&mut self, address: ClientAddress) -> Result<(), Reached> {
         let connections = &self.connections;
         if connections.exempt.contains(address) {
             return Ok(());
         }
         let key = address.key();
-        connections.may_ask(address)?;
         if !take(&mut lock(&connections.addresses), &key, connections.limits.address_connections_max) {
             return Err(Reached {
                 limit: "limits.address_connections_max: too many connections from this address",

@@ -1,11 +1,20 @@
-//! What plain HTTP requests get on the same port: health, readiness, and `okay` for anybody who only wants to know that something is there.
+//! HTTP: what plain requests get on the same port (health, readiness, and `okay` for anybody who only wants to know that something is there), and how
+//! connections are served whose requests have bodies.
 
 use crate::clock::Clock;
 use crate::logging::rfc3339_ms;
 use crate::origins;
 use crate::request::{RequestHead, error_response, json_response, text_response, upgrade_required};
 use crate::routes::{Mounts, Protocol, Route, route};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::time::{Duration, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What health is made of.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +55,35 @@ pub(crate) fn respond(
         _ => error_response(405, "only GET is answered here; connect with a WebSocket client", None),
     };
     if method == "HEAD" { head_only(whole) } else { whole }
+}
+
+/// Longest time for a request's head: who says nothing takes no place.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// Serves requests with bodies of one connection, for so long at most. `stream` begins with the first byte of the first request.
+pub(crate) async fn serve_requests<S, R>(
+    stream: S,
+    most: Duration,
+    of: &'static str,
+    respond: impl Fn(Request<Incoming>) -> R,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(|request| {
+        let response = respond(request);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .half_close(false)
+        .max_headers(64)
+        .max_buf_size(32 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(most, connection).await {
+        tracing::debug!(action = "http.abandoned", %error, of, "connection");
+    }
 }
 
 fn nothing() -> Vec<u8> {

@@ -79,7 +79,6 @@ fn serve(loaded: &Loaded) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let tls = config.tls.certificate.is_some();
         let (auth, admin) = (config.auth.is_on(), server.admin_address().map(tracing::field::display));
         tracing::info!(action = "server.start", listen = %server.address()?, unix_socket, tls, auth, admin, data = %config.data.display(), mounts, "ready");
-        config.warn_of_mounts();
         let in_order = server.run(stopped()?).await;
         tracing::info!(action = "server.stop", in_order);
         Ok::<bool, Box<dyn std::error::Error>>(in_order)

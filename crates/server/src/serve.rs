@@ -10,7 +10,6 @@ use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
 use crate::connections::Connections;
 use crate::metrics::Metrics;
-use crate::stateless::Stateless;
 use crate::transport::certificates::{Certificates, Renewal};
 use crate::transport::listen::{ListenError, Listeners};
 use crate::transport::{Door, Wire};
@@ -114,7 +113,6 @@ impl Server {
         let workers = Workers::start(shared, threads).map_err(StartError::Threads)?;
         let door = Door { config: config.clone(), certificates };
         let metrics = Metrics::default();
-        let stateless = Stateless::of(&config);
         let entrance = Arc::new(Entrance {
             workers,
             connections,
@@ -125,7 +123,6 @@ impl Server {
             key_file,
             metrics,
             trunks: Trunks::default(),
-            stateless,
         });
         Ok(Self { listeners, renewal, entrance })
     }

@@ -78,6 +78,8 @@ pub(crate) struct Socket {
     pub(crate) deferred: bool,
     /// It has been a WebSocket.
     pub(crate) was_open: bool,
+    /// Stateless messages that the application has, and has not answered.
+    pub(crate) handed_over: u16,
     /// Questions to the room that are not answered yet.
     pub(crate) unanswered: u32,
     pub(crate) stage: Stage,
@@ -268,7 +270,11 @@ impl Socket {
     /// Puts the last frames into the outbox. The first reason counts.
     pub(crate) fn say_farewell(&mut self, closing: &Closing) {
         let farewell = self.dialect.farewell(closing);
-        if !matches!(closing, Closing::ShuttingDown | Closing::Silent | Closing::TokenExpired) {
+        let is_usual = matches!(
+            closing,
+            Closing::ShuttingDown | Closing::Silent | Closing::TokenExpired | Closing::Left | Closing::Inactive
+        );
+        if !is_usual {
             tracing::warn!(action = "ws.error", connectionId = %self.id, error = farewell.reason, context = ?closing, "closing a connection");
         }
         if self.ended.is_none() {

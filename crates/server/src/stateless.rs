@@ -1,10 +1,11 @@
 //! Stateless messages that go to the application instead of to the other clients of a document (`hocuspocus.stateless_url`).
 //!
-//! Called by trunks. The application may answer the sender, or everybody in the document, or nobody. Keeps nothing; without an answer nobody is told.
+//! Called by workers. The application may answer the sender, or everybody in the document, or nobody. Keeps nothing; without an answer nobody is told.
 
-use crate::auth::{Signed, Standing, described_identity};
+use crate::auth::{Signed, described_identity};
 use crate::config::Config;
 use crate::fetch::{Fetcher, Lane};
+use identity::Identity;
 use room::{Access, Author};
 use serde::Deserialize;
 use serde_json::json;
@@ -28,18 +29,12 @@ pub(crate) enum Recipient {
     All,
 }
 
-/// Who has sent one.
+/// Who has sent one, as it is at that moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
     pub(crate) author: Author,
     pub(crate) access: Access,
-    pub(crate) standing: Option<Arc<identity::Identity>>,
-}
-
-impl Sender {
-    pub(crate) fn new(author: Author, access: Access, standing: Option<&Standing>) -> Self {
-        Self { author, access, standing: standing.map(|standing| standing.identity.clone()) }
-    }
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl Stateless {
@@ -52,7 +47,7 @@ impl Stateless {
 
     /// Hands one over. None: there is nothing to be answered.
     pub(crate) async fn hand_over(&self, sender: &Sender, document: &str, payload: &str) -> Option<Reply> {
-        let identity = match &sender.standing {
+        let identity = match &sender.identity {
             Some(identity) => described_identity(identity),
             None => json!({ "userId": &*sender.author }),
         };
@@ -68,7 +63,7 @@ impl Stateless {
         };
         answer
             .inspect_err(|error| {
-                tracing::warn!(action = "stateless.unavailable", error, "cannot ask hocuspocus.stateless_url")
+                tracing::warn!(action = "stateless.unavailable", error, "cannot ask hocuspocus.stateless_url");
             })
             .ok()
     }

@@ -7,13 +7,12 @@
 use crate::address::ClientAddress;
 use crate::auth::{Admission, Refusal};
 use crate::channel::{Ended, Far, channel};
-use crate::connections::Accepted;
+use crate::connections::{Accepted, Reached};
 use crate::frames::header_of;
 use crate::liveness::{Due, Liveness, Seen};
 use crate::logging::Printable;
 use crate::request::RequestHead;
 use crate::routes::Protocol;
-use crate::stateless::{Recipient, Reply, Sender};
 use crate::transport::{Incoming, Stream};
 use crate::upgrade::{DOCUMENT, Entrance};
 use crate::websocket::{
@@ -21,8 +20,8 @@ use crate::websocket::{
 };
 use crate::worker::{Arrival, Visitor};
 use bytes::{Bytes, BytesMut};
-use dialect::{ANNOUNCEMENTS, Frame, HOCUSPOCUS, Routed, Switchboard, stateless_payload};
-use room::{Closing, Event};
+use dialect::{Frame, HOCUSPOCUS, Routed, Switchboard};
+use room::Closing;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -38,10 +37,16 @@ use tokio::time::Instant;
 const READ_BYTES: usize = 64 << 10;
 /// What waits for the socket, above which no channel is emptied: then they fill up, and their members lose their places.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
-/// Stateless messages of one socket that the application has not answered; with more, the socket is not read.
-const HANDED_OVER_MAX: usize = 16;
+/// Of what is out already and still in memory with the rest.
+const WRITTEN_BYTES_MAX: usize = 64 << 10;
+/// Documents of one socket. Each is a member of a room, and the socket's task looks at all of them.
+const DOCUMENTS_MAX: usize = 256;
 /// Of the trunk's own answers, pongs and refusals, above which the socket is not read: a client that only asks would have them pile up.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
+const TOO_MANY_DOCUMENTS: Reached =
+    Reached { limit: "a socket has at most 256 documents; open another one", retry_after_s: 5 };
+/// Limits that one room or user has reached, as refusals begin.
+const OF_ONE_DOCUMENT: [&str; 2] = ["limits.room_connections_max", "limits.user_rooms_per_h"];
 /// As the dialect says it.
 const SHUTTING_DOWN: &str = "server shutting down";
 /// How long the last frames may take, and then the client's own close.
@@ -62,8 +67,6 @@ pub(crate) struct Trunk {
     /// By the switchboard's lines.
     links: Vec<Option<Link>>,
     asking: JoinSet<(usize, String, Result<Admission, Refusal>)>,
-    /// Stateless messages that the application has.
-    handed_over: JoinSet<Option<(String, Reply, Vec<u8>)>>,
     news: Arc<Notify>,
     decoder: Decoder,
     /// The link that has begun a message: nothing may come between.
@@ -154,8 +157,6 @@ struct Link {
     left: usize,
     prefix: Vec<u8>,
     ended: Option<Ended>,
-    /// Whose it is, where the application takes its stateless messages.
-    sender: Option<(Sender, String)>,
 }
 
 /// What one look at the socket brought.
@@ -195,6 +196,10 @@ impl Wire {
         }
         if self.is_empty() {
             (self.unsent, self.written) = (Vec::new(), 0);
+        } else if self.written >= WRITTEN_BYTES_MAX {
+            // More is put behind it all the time.
+            self.unsent.drain(..self.written);
+            self.written = 0;
         }
         if wrote {
             return Poll::Ready(Brought::Wrote);
@@ -229,7 +234,6 @@ impl Trunk {
             board: Switchboard::default(),
             links: Vec::new(),
             asking: JoinSet::new(),
-            handed_over: JoinSet::new(),
             news: Arc::new(Notify::new()),
             decoder: Decoder::new(frame_bytes_max, false),
             speaking: None,
@@ -270,11 +274,6 @@ impl Trunk {
                         self.answered(line, room, answer);
                     }
                 }
-                Some(replied) = self.handed_over.join_next() => {
-                    if let Ok(Some((room, reply, prefix))) = replied {
-                        self.replied(room, reply, prefix);
-                    }
-                }
                 () = tokio::time::sleep_until(look_at) => {
                     let next = Instant::now() + wait;
                     look_at = if self.has_been_in || lobby_ends <= Instant::now() { next } else { lobby_ends.min(next) };
@@ -291,9 +290,7 @@ impl Trunk {
 
     /// It is not read while a document's channel is full, because its messages cannot go anywhere, or while it does not take its answers.
     fn may_read(&self) -> bool {
-        !self.has_many_answers()
-            && self.handed_over.len() < HANDED_OVER_MAX
-            && self.links.iter().flatten().all(|link| link.far.may_send())
+        !self.has_many_answers() && self.links.iter().flatten().all(|link| link.far.may_send())
     }
 
     fn has_many_answers(&self) -> bool {
@@ -337,7 +334,6 @@ impl Trunk {
     fn route(&mut self, routed: Routed) {
         match routed {
             Routed::Nothing => {}
-            Routed::To(line, body) if self.takes_stateless(line, &body) => {}
             Routed::To(line, body) => {
                 if let Some(Some(link)) = self.links.get(line) {
                     link.far.send(Frame::Binary(body));
@@ -346,31 +342,6 @@ impl Trunk {
             Routed::Asks { line, document, token } => self.ask(line, document, token),
             Routed::Reply(message) => self.say(&message),
             Routed::Close(code, reason) => self.end(code, reason),
-        }
-    }
-
-    /// Gives a stateless message to the application, where that is configured.
-    fn takes_stateless(&mut self, line: usize, body: &Bytes) -> bool {
-        let Some(Some(Link { sender: Some((sender, room)), prefix, .. })) = self.links.get(line) else { return false };
-        let Some(payload) = stateless_payload(body) else { return false };
-        let (entrance, sender, room, prefix) = (self.entrance.clone(), sender.clone(), room.clone(), prefix.clone());
-        self.handed_over.spawn(async move {
-            let reply = entrance.stateless.as_ref()?.hand_over(&sender, &room, &payload).await?;
-            Some((room, reply, prefix))
-        });
-        true
-    }
-
-    /// The application has answered to one.
-    fn replied(&mut self, room: String, reply: Reply, prefix: Vec<u8>) {
-        let payload = Bytes::from(reply.payload);
-        match reply.to {
-            Recipient::Sender => {
-                if let Some(message) = HOCUSPOCUS.encode(&Event::Relayed(ANNOUNCEMENTS, payload)) {
-                    self.say(&[&prefix, &message.payload()[..]].concat());
-                }
-            }
-            Recipient::All => self.entrance.workers.announce(&format!("{DOCUMENT}{room}"), payload),
         }
     }
 
@@ -418,9 +389,15 @@ impl Trunk {
     fn connect(&mut self, line: usize, room: &str, admission: Admission) {
         let Some(queue) = self.board.accept(line) else { return };
         let mut accepted = self.entrance.connections.companion();
-        if admission.standing.is_some()
-            && let Err(reached) = accepted.belongs_to(&admission.author)
-        {
+        let counted = match self.links.iter().flatten().count() {
+            DOCUMENTS_MAX => Err(TOO_MANY_DOCUMENTS),
+            _ => accepted.takes_place(self.address),
+        };
+        let counted = match counted {
+            Ok(()) if admission.is_one_user() => accepted.belongs_to(&admission.author),
+            counted => counted,
+        };
+        if let Err(reached) = counted {
             tracing::info!(action = "ws.refused", address = %self.address, room = %Printable(room), reason = reached.limit);
             return self.deny(line, "permission-denied");
         }
@@ -428,11 +405,7 @@ impl Trunk {
         for body in queue {
             far.send(Frame::Binary(body));
         }
-        let sender = self.entrance.stateless.is_some().then(|| {
-            let sender = Sender::new(admission.author.clone(), admission.access, admission.standing.as_deref());
-            (sender, room.to_owned())
-        });
-        let link = Link { far, pending: Vec::new(), left: 0, prefix: self.board.prefix(line), ended: None, sender };
+        let link = Link { far, pending: Vec::new(), left: 0, prefix: self.board.prefix(line), ended: None };
         if self.links.len() <= line {
             self.links.resize_with(line + 1, || None);
         }
@@ -536,6 +509,10 @@ impl Trunk {
                 }
             }
             Ended::Connection(code, reason) => self.end(code, &reason),
+            // That one document has reached a limit is no reason for the others to end.
+            Ended::Refused(_, reason, _) if OF_ONE_DOCUMENT.iter().any(|limit| reason.starts_with(limit)) => {
+                self.deny(line, "permission-denied");
+            }
             Ended::Refused(..) => self.end(1013, "try again later"),
         }
     }

@@ -21,7 +21,6 @@ use crate::request::{
 };
 use crate::rest::{self, is_rest_path};
 use crate::routes::{Protocol, Route, is_draft_id, route};
-use crate::stateless::Stateless;
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
 use crate::trunk::{Trunk, Trunks};
@@ -71,8 +70,6 @@ pub(crate) struct Entrance {
     pub(crate) metrics: Metrics,
     /// Sockets that carry several documents.
     pub(crate) trunks: Trunks,
-    /// Where stateless messages go, when not to other clients.
-    pub(crate) stateless: Option<Stateless>,
 }
 
 /// One connection and its first request.

@@ -6,8 +6,8 @@ use crate::compaction::Compactor;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::memory::Memory;
+use crate::stateless::Stateless;
 use crate::worker::{Arrival, Command, INBOX, Inbox, Message, What, Whom, Worker};
-use bytes::Bytes;
 use mio::{Poll, Waker};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) connections: Arc<Connections>,
+    /// Where stateless messages go, when not to other clients.
+    pub(crate) stateless: Option<Arc<Stateless>>,
     pub(crate) memory: Memory,
     /// Has the threads that wait for the disk.
     pub(crate) runtime: Handle,
@@ -52,6 +54,7 @@ impl Shared {
     ) -> Self {
         Self {
             memory: Memory::new(config.limits.memory_bytes_max),
+            stateless: Stateless::of(&config).map(Arc::new),
             room_limits: Arc::new(crate::loading::room_limits(&config.limits)),
             store,
             config,
@@ -123,13 +126,6 @@ impl Workers {
     /// Hands a connection to the thread of its room.
     pub(crate) fn enter(&self, arrival: Arrival) {
         self.inboxes[self.worker_of(&arrival.room)].send(Message::Arrival(Box::new(arrival)));
-    }
-
-    /// Tells everybody in a room something that is not kept. Whoever is not in it is not told.
-    pub(crate) fn announce(&self, key: &str, payload: Bytes) {
-        let (done, _) = mpsc::unbounded_channel();
-        let command = Command { whom: Whom::nobody(), what: What::Announce(key.into(), payload), done };
-        self.inboxes[self.worker_of(key)].send(Message::Command(Box::new(command)));
     }
 
     /// The thread of a room.

@@ -227,11 +227,3 @@ impl HocuspocusSession {
         Ok(())
     }
 }
-
-/// What a stateless message of a document says, when it is one.
-pub fn stateless_payload(body: &[u8]) -> Option<String> {
-    let mut reader = Reader::new(body);
-    let is_one = reader.var_uint() == Ok(u64::from(STATELESS));
-    let payload = is_one.then(|| reader.var_string().ok()).flatten()?;
-    (payload.len() <= STATELESS_BYTES_MAX).then(|| payload.to_owned())
-}

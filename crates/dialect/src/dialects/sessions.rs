@@ -8,6 +8,7 @@ mod id;
 mod object;
 mod presence;
 
+use super::sync;
 use crate::{Act, Body, Dialect, Entry, Farewell, Frame, HttpRefusal, Kind, NO_BODY, Rate, Session, Told};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -96,26 +97,12 @@ impl Dialect for Sessions {
         let (code, reason): (u16, &str) = match closing {
             Closing::Malformed => (1008, "malformed message"),
             Closing::Beyond(limit) => (1009, limit),
-            Closing::StorageFailed => (1011, "storage failed; unsaved edits stay in your editor"),
-            Closing::ShuttingDown => (1001, "server shutting down"),
-            Closing::SlowConsumer => (1013, "slow consumer"),
-            Closing::Protocol(code, reason) => (*code, reason),
-            Closing::Silent => (1001, "no answer to ping"),
-            Closing::Unauthorized => (4401, "unauthorized"),
             Closing::Outdated => (4401, "token expired"),
             Closing::Forbidden => (4403, "forbidden"),
             Closing::NotFound => (4404, "document not found"),
-            Closing::TokenExpired => (4501, "token expired, reconnect"),
-            Closing::Revoked => (4403, "access revoked"),
-            Closing::Removed { come_back: false } => (4403, "disconnected by an administrator"),
-            Closing::Removed { come_back: true } => (4500, "disconnected by an administrator, reconnect"),
             Closing::Deleted => (4404, "document deleted"),
-            Closing::Incomplete(_) => (1008, "the request lacks something"),
-            Closing::Abusive(reason) => (1008, reason),
-            Closing::Inactive => (1013, "inactive"),
-            Closing::Left => (1000, ""),
-            Closing::Unconfirmed => (1013, "access cannot be checked, try again later"),
-            Closing::Internal => (1011, "internal error"),
+            Closing::TokenExpired => (1008, "token expired"),
+            other => sync::close_code(other),
         };
         Farewell { message: None, delay_ms: 0, code: Some(code), reason: reason.to_owned() }
     }

@@ -2,10 +2,9 @@
 //!
 //! Transcripts are of one document, so their messages have no address; recordings are of sockets, and the switchboard takes the addresses off.
 
-use crate::transcript::{bytes, hex, play};
+use crate::transcript::{bytes, hex, play, play_all, session_in};
 use bytes::Bytes;
-use dialect::{Act, Entry, Expiry, Frame, HOCUSPOCUS, Routed, Session, Switchboard, Told};
-use document::MessageLimits;
+use dialect::{Act, Expiry, Frame, HOCUSPOCUS, Routed, Session, Switchboard, Told};
 use room::{Access, Closing, Denied, Event, Input, Manner, MemberId, Topic};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -13,13 +12,7 @@ use std::path::Path;
 
 #[test]
 fn every_transcript_plays_as_written() {
-    let transcripts = texts("hocuspocus");
-    let wrong = transcripts.iter().filter_map(|(name, transcript)| {
-        play(transcript, HOCUSPOCUS, HOCUSPOCUS).err().map(|error| format!("{name}, {error}"))
-    });
-    let wrong: Vec<String> = wrong.collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(transcripts.len() >= 25, "only {} transcripts", transcripts.len());
+    play_all("hocuspocus", 25, &[(HOCUSPOCUS, HOCUSPOCUS)]);
 }
 
 #[test]
@@ -155,19 +148,7 @@ impl Socket {
 const FRAMES: &str = include_str!("../../testdata/hocuspocus-frames.txt");
 
 fn session() -> Box<dyn Session> {
-    let (limits, user) = (MessageLimits::default(), "u".into());
-    let entry = Entry {
-        member: MemberId(7),
-        limits: &limits,
-        user: &user,
-        name: "u",
-        room: "r",
-        presence_id: None,
-        updates_per_s: None,
-        now_ms: 0,
-        chance: 0,
-    };
-    HOCUSPOCUS.session(&entry)
+    session_in(HOCUSPOCUS)
 }
 
 fn acts_of(frame: Frame) -> Vec<Act> {

@@ -1,42 +1,19 @@
 //! json-yjs: every transcript of its folder, its farewells, arrays as a JSON parser reads them, and messages against a model made of whole JSON trees.
 
-use crate::transcript::play;
+use crate::transcript::{play_all, session_in};
 use bytes::Bytes;
-use dialect::{Act, Entry, Frame, JSON_YJS, Kind, Session, Told};
+use dialect::{Act, Frame, JSON_YJS, Kind, Session, Told};
 use document::MessageLimits;
 use room::{Access, Closing, Denied, Event, Input, Manner, MemberId, Update};
 use serde_json::{Value, json};
-use std::path::Path;
 
 #[test]
 fn every_transcript_plays_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/json-yjs");
-    let (mut played, mut wrong) = (0, Vec::new());
-    for entry in std::fs::read_dir(folder).expect("the folder of transcripts") {
-        let path = entry.expect("a file").path();
-        let transcript = std::fs::read_to_string(&path).expect("text");
-        if let Err(error) = play(&transcript, JSON_YJS, JSON_YJS) {
-            wrong.push(format!("{}, {error}", path.file_name().unwrap_or_default().display()));
-        }
-        played += 1;
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(played >= 12, "only {played} transcripts");
+    play_all("json-yjs", 12, &[(JSON_YJS, JSON_YJS)]);
 }
 
 fn session() -> Box<dyn Session> {
-    let (limits, user) = (MessageLimits::default(), "u".into());
-    JSON_YJS.session(&Entry {
-        member: MemberId(7),
-        limits: &limits,
-        user: &user,
-        name: "u",
-        room: "r",
-        presence_id: None,
-        updates_per_s: None,
-        now_ms: 0,
-        chance: 0,
-    })
+    session_in(JSON_YJS)
 }
 
 #[test]

@@ -261,7 +261,7 @@ fn farewells_and_refusals_are_the_table_of_the_page() {
         (Closing::Outdated, 4401, "token expired", Some(unauthorized)),
         (Closing::Forbidden, 4403, "forbidden", Some(forbidden)),
         (Closing::NotFound, 4404, "document not found", Some(missing)),
-        (Closing::TokenExpired, 4501, "token expired, reconnect", None),
+        (Closing::TokenExpired, 1008, "token expired", None),
         (Closing::Revoked, 4403, "access revoked", Some(forbidden)),
         (Closing::Removed { come_back: false }, 4403, "disconnected by an administrator", Some(forbidden)),
         (Closing::Removed { come_back: true }, 4500, "disconnected by an administrator, reconnect", Some(forbidden)),

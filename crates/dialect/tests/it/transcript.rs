@@ -15,8 +15,10 @@
 //! All that a line has as its effect must be listed below it; only the order between different clients is free.
 
 use dialect::{ALL, Act, Dialect, Entry, Frame, Session, Told};
+use document::MessageLimits;
 use room::{Access, Author, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Stored};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 
 /// Plays one transcript. The error says where it differs, and what was sent instead.
 pub(crate) fn play(transcript: &str, loud: &'static dyn Dialect, silent: &'static dyn Dialect) -> Result<(), String> {
@@ -350,4 +352,39 @@ pub(crate) fn bytes(hex: &str) -> Result<Vec<u8>, String> {
     hex.split_whitespace()
         .map(|pair| u8::from_str_radix(pair, 16).map_err(|_| format!("{pair:?} is no byte")))
         .collect()
+}
+
+/// Plays all transcripts of a folder in each of these dialects, every one as `loud` and as `silent`. Panics with what differs.
+#[track_caller]
+pub(crate) fn play_all(folder: &str, at_least: usize, dialects: &[(&'static dyn Dialect, &'static dyn Dialect)]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder);
+    let (mut played, mut wrong) = (0, Vec::new());
+    for entry in std::fs::read_dir(folder).expect("the folder of transcripts") {
+        let path = entry.expect("a file").path();
+        let transcript = std::fs::read_to_string(&path).expect("text");
+        for (loud, silent) in dialects {
+            if let Err(error) = play(&transcript, *loud, *silent) {
+                wrong.push(format!("{}, {error}", path.file_name().unwrap_or_default().display()));
+            }
+        }
+        played += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(played >= at_least, "only {played} transcripts");
+}
+
+/// A session of member 7, whom nothing is known about.
+pub(crate) fn session_in(dialect: &dyn Dialect) -> Box<dyn Session> {
+    let (limits, user) = (MessageLimits::default(), "u".into());
+    dialect.session(&Entry {
+        member: MemberId(7),
+        limits: &limits,
+        user: &user,
+        name: "u",
+        room: "r",
+        presence_id: None,
+        updates_per_s: None,
+        now_ms: 0,
+        chance: 0,
+    })
 }

@@ -1,43 +1,16 @@
 //! y-sweet: every transcript of its folder, when it owes an answer, its bound, how it refuses and how it ends.
 
-use crate::transcript::{hex, play};
-use dialect::{Act, Dialect, Entry, Expiry, Frame, HttpRefusal, Session, Told, Y_SWEET, Y_SWEET_TERSE};
-use document::MessageLimits;
+use crate::transcript::{hex, play_all, session_in};
+use dialect::{Act, Dialect, Expiry, Frame, HttpRefusal, Session, Told, Y_SWEET, Y_SWEET_TERSE};
 use room::{Access, Closing, Denied, Event, Input, MemberId};
-use std::path::Path;
 
 #[test]
 fn every_transcript_plays_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/y-sweet");
-    let (mut played, mut wrong) = (0, Vec::new());
-    for entry in std::fs::read_dir(folder).expect("the folder of transcripts") {
-        let path = entry.expect("a file").path();
-        let transcript = std::fs::read_to_string(&path).expect("text");
-        for dialect in [Y_SWEET, Y_SWEET_TERSE] {
-            if let Err(error) = play(&transcript, dialect, dialect) {
-                wrong.push(format!("{}, {error}", path.file_name().unwrap_or_default().display()));
-            }
-        }
-        played += 1;
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(played >= 11, "only {played} transcripts");
+    play_all("y-sweet", 11, &[(Y_SWEET, Y_SWEET), (Y_SWEET_TERSE, Y_SWEET_TERSE)]);
 }
 
 fn session() -> Box<dyn Session> {
-    let (limits, user) = (MessageLimits::default(), "u".into());
-    let entry = Entry {
-        member: MemberId(7),
-        limits: &limits,
-        user: &user,
-        name: "u",
-        room: "r",
-        presence_id: None,
-        updates_per_s: None,
-        now_ms: 0,
-        chance: 0,
-    };
-    Y_SWEET.session(&entry)
+    session_in(Y_SWEET)
 }
 
 fn acts_of(session: &mut dyn Session, frame: &[u8]) -> Vec<Act> {

@@ -1,26 +1,14 @@
 //! y-websocket: its byte vectors in both directions, its farewells, and every transcript of its folder.
 
-use crate::transcript::{bytes, hex, play};
+use crate::transcript::{bytes, hex, play, play_all, session_in};
 use bytes::Bytes;
-use dialect::{Act, Entry, Frame, Session, Y_WEBSOCKET, Y_WEBSOCKET_SILENT};
-use document::{Exceeded, MessageLimits};
+use dialect::{Act, Frame, Session, Y_WEBSOCKET, Y_WEBSOCKET_SILENT};
+use document::Exceeded;
 use room::{Access, Closing, Denied, Event, Input, MemberId};
-use std::path::Path;
 
 #[test]
 fn every_transcript_plays_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/y-websocket");
-    let (mut played, mut wrong) = (0, Vec::new());
-    for entry in std::fs::read_dir(folder).expect("the folder of transcripts") {
-        let path = entry.expect("a file").path();
-        let transcript = std::fs::read_to_string(&path).expect("text");
-        if let Err(error) = play(&transcript, Y_WEBSOCKET, Y_WEBSOCKET_SILENT) {
-            wrong.push(format!("{}, {error}", path.file_name().unwrap_or_default().display()));
-        }
-        played += 1;
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(played >= 20, "only {played} transcripts");
+    play_all("y-websocket", 20, &[(Y_WEBSOCKET, Y_WEBSOCKET_SILENT)]);
 }
 
 #[test]
@@ -47,19 +35,7 @@ fn received(frame: Frame) -> Vec<String> {
 }
 
 fn session() -> Box<dyn Session> {
-    let (limits, user) = (MessageLimits::default(), "u".into());
-    let entry = Entry {
-        member: MemberId(7),
-        limits: &limits,
-        user: &user,
-        name: "u",
-        room: "r",
-        presence_id: None,
-        updates_per_s: None,
-        now_ms: 0,
-        chance: 0,
-    };
-    Y_WEBSOCKET.session(&entry)
+    session_in(Y_WEBSOCKET)
 }
 
 fn inputs_of(frame: Frame) -> Vec<Input> {

@@ -50,7 +50,7 @@ fn the_room_keeps_the_clock_of_a_guest_and_renews_it() {
         wait 29
         > all: awareness 7:4 {"a":1}
         Y says 9:1 {"y":1}
-        > all but Y: presence 9 {"y":1} (of another dialect)
+        > all: presence 9 {"y":1} (of another dialect)
         > all: awareness 9:1 {"y":1}
         Y says 9:2 {"y":1}
         > all: awareness 9:2 {"y":1}
@@ -95,7 +95,7 @@ fn a_guest_is_told_of_everybody_when_it_asks_and_not_again_of_what_came_before()
         > place B
         B introduces itself ...
         > all but A: presence 7 {"a":1}
-        > all but Y: presence 9 {"y":1} (of another dialect)
+        > all: presence 9 {"y":1} (of another dialect)
         > all: awareness 7:1 {"a":1}; 9:1 {"y":1}
         > place B
         > B: welcome as 1000 among [a]
@@ -123,7 +123,7 @@ fn a_guest_that_comes_back_has_its_id_again_unless_somebody_uses_it() {
         Y joins
         > place Y
         Y says 9:1 {"y":1}
-        > all but Y: presence 9 {"y":1} (of another dialect)
+        > all: presence 9 {"y":1} (of another dialect)
         > all: awareness 9:1 {"y":1}
         A leaves
         > all: awareness 7:1 null
@@ -174,6 +174,34 @@ fn a_guest_whose_id_was_taken_gets_it_back() {
         A shows {"a":2}
         > all but A: presence 7 {"a":2}
         > all: awareness 7:6 {"a":2}"#,
+    );
+}
+
+#[test]
+fn a_guest_without_a_state_keeps_its_id() {
+    check(
+        r#"A joins
+        > place A
+        A introduces itself as 7
+        > A: welcome as 7 among []
+        > all but A: arrived a (A)
+        Y joins
+        > place Y
+        Y says 7:1 {"y":1}
+        A shows {"a":1}
+        > all but A: presence 7 {"a":1}
+        > all: awareness 7:1 {"a":1}
+        A hides
+        > all but A: presence 7 none
+        > all: awareness 7:2 null
+        Y says 7:9 {"y":1}
+        A shows {"a":2}
+        > all but A: presence 7 {"a":2}
+        > all: awareness 7:3 {"a":2}
+        A leaves
+        > all: awareness 7:3 null
+        Y says 7:9 {"y":1}
+        > all: awareness 7:9 {"y":1}"#,
     );
 }
 
@@ -239,6 +267,7 @@ fn a_room_can_be_founded_once_and_by_writers() {
         "R joins reading
         > place R
         R founds it
+        > R: denied ReadOnly
         A joins
         > place A
         A founds it

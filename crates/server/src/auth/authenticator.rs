@@ -160,10 +160,10 @@ impl Authenticator {
         self.entitle(identity, room, None, Lane::Newcomers).await
     }
 
-    async fn look_at(&self, token: &str, room: &str, wants: Wants) -> Result<Admission, Refusal> {
+    async fn look_at(&self, token: &str, room: &str, wants: Wants, lane: Lane) -> Result<Admission, Refusal> {
         let identity = self.identify(token, room).await?;
         wants.check(&identity, room)?;
-        self.entitle(identity, room, None, Lane::Members).await
+        self.entitle(identity, room, None, lane).await
     }
 
     /// A browser sends cookies along whichever page asks: only listed pages may use them.
@@ -325,11 +325,15 @@ impl Gate for Authenticator {
     }
 
     fn present<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.noted(self.look_at(token, room, Wants::Anybody)))
+        Box::pin(self.noted(self.look_at(token, room, Wants::Anybody, Lane::Newcomers)))
+    }
+
+    fn present_again<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.look_at(token, room, Wants::Anybody, Lane::Members)))
     }
 
     fn present_of_firm<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
-        Box::pin(self.noted(self.look_at(token, room, Wants::Firm)))
+        Box::pin(self.noted(self.look_at(token, room, Wants::Firm, Lane::Newcomers)))
     }
 
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {

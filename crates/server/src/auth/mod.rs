@@ -54,6 +54,11 @@ pub trait Gate: Send + Sync {
         Box::pin(async move { self.present(token, room).await.and_then(Admission::of_firm) })
     }
 
+    /// The same by a token that somebody shows who is in.
+    fn present_again<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        self.present(token, room)
+    }
+
     /// The same about somebody who is in: from what is known of it, without a request.
     fn confirm<'a>(&'a self, standing: &'a Standing, room: &'a str) -> Answer<'a, Result<Admission, Refusal>>;
 

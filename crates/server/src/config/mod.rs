@@ -234,16 +234,6 @@ impl Config {
         rows.map(|(dialect, path)| format!("{dialect} {path}")).collect::<Vec<_>>().join(", ")
     }
 
-    /// Tells the operator of what is not served although it looks as if it were.
-    pub fn warn_of_mounts(&self) {
-        if self.mounts.y_sweet.is_some() && !self.serves_y_sweet() {
-            tracing::warn!(
-                action = "server.mounts",
-                "the y-sweet API is off: authentication is on, and there is no y_sweet.signing_key"
-            );
-        }
-    }
-
     /// What becomes of a dialect's connection whose token runs out.
     pub(crate) fn expiry(&self, dialect: &dyn Dialect) -> Expiry {
         match dialect.name() {

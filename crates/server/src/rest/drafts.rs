@@ -3,15 +3,16 @@
 //! Called by `rest`. Who may read or edit a draft is the gate's decision, as for a socket of the json-yjs dialect; what is merged reaches all who are in
 //! it. A draft that is not there and one that is another firm's get the same answer.
 
-use super::{Answer, Asked, JSON, NoBody};
+use super::{Answer, Asked, JSON, NoBody, WORDS_BYTES_MAX};
 use crate::auth::{Admission, Refusal};
 use crate::errand::{self, Errand, NotDone};
 use crate::request::percent_decode;
 use crate::routes::{Protocol, is_draft_id};
-use crate::upgrade::{DOCUMENT, Entrance};
+use crate::upgrade::{DOCUMENT, Entrance, MEMORY_FULL};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 use room::{Access, Closing};
 use serde::Deserialize;
@@ -38,31 +39,32 @@ fn id_in(path: &str) -> Option<&str> {
     (!id.is_empty() && !id.contains('/')).then_some(id)
 }
 
-pub(super) async fn answer(asked: Asked) -> Answer {
-    carry_out(&asked).await.unwrap_or_else(|refused| refused)
+pub(super) async fn answer(asked: Asked, body: Incoming) -> Answer {
+    carry_out(asked, body).await.unwrap_or_else(|refused| refused)
 }
 
-pub(super) fn without_body(missing: &NoBody) -> Answer {
+fn without_body(missing: &NoBody) -> Answer {
     match missing {
-        NoBody::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "VALIDATION_ERROR", "The request is too large"),
+        NoBody::NoMemory => later(MEMORY_FULL),
+        NoBody::TooLarge(_) => error(StatusCode::PAYLOAD_TOO_LARGE, "VALIDATION_ERROR", "The request is too large"),
         NoBody::BrokenOff => invalid("The request ended too early"),
     }
 }
 
-async fn carry_out(asked: &Asked) -> Result<Answer, Answer> {
+async fn carry_out(mut asked: Asked, body: Incoming) -> Result<Answer, Answer> {
     let is_merge = match asked.head.method {
         Method::GET => false,
         Method::PUT => true,
         _ => return Err(error(StatusCode::METHOD_NOT_ALLOWED, "VALIDATION_ERROR", "This path answers GET and PUT")),
     };
-    let encoded = id_in(asked.path()).ok_or_else(not_found)?;
-    let entrance = &asked.entrance;
+    let encoded = id_in(asked.path()).ok_or_else(not_found)?.to_owned();
+    let entrance = &asked.entrance.clone();
     // Without a credential it is not told whether a name is legal, either.
     let token = match asked.token() {
         None if entrance.config.auth.is_on() => return Err(unauthorized()),
         token => token.unwrap_or_default(),
     };
-    let id = String::from_utf8(percent_decode(encoded).into_owned()).ok().filter(|id| is_draft_id(id));
+    let id = String::from_utf8(percent_decode(&encoded).into_owned()).ok().filter(|id| is_draft_id(id));
     let id = id.ok_or_else(not_found)?;
     let room = entrance.config.room_named(&id, Protocol::JsonYjs.name());
     let admission = admit(entrance, token, &room).await?;
@@ -71,12 +73,15 @@ async fn carry_out(asked: &Asked) -> Result<Answer, Answer> {
     if !is_there || entrance.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
         return Err(not_found());
     }
+    let most = if is_merge { entrance.config.limits.frame_bytes_max as usize } else { WORDS_BYTES_MAX };
     let errand = if is_merge {
         if admission.access == Access::Read {
             return Err(error(StatusCode::FORBIDDEN, "FORBIDDEN", READ_ONLY));
         }
+        let _reserved = asked.read(body, most).await.map_err(|missing| without_body(&missing))?;
         Errand::Merge(sent(&asked.body).ok_or_else(|| invalid("The body must be {\"yjsState\":\"<base64>\"}"))?)
     } else {
+        let _reserved = asked.read(body, most).await.map_err(|missing| without_body(&missing))?;
         Errand::Read
     };
     let done = errand::run(&entrance.workers, &room, admission, asked.address, errand).await.map_err(not_done)?;

@@ -9,23 +9,20 @@ mod y_sweet;
 pub(crate) use y_sweet::{OFF as Y_SWEET_IS_OFF, wrong};
 
 use crate::address::ClientAddress;
+use crate::http::serve_requests;
 use crate::logging::Printable;
 use crate::origins;
 use crate::upgrade::Entrance;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Longest time for a request's head: who says nothing takes no place.
-const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Longest life of one connection: a document of the largest size on a slow line.
 const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
@@ -48,20 +45,13 @@ pub(crate) async fn serve<S>(entrance: Arc<Entrance>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let entrance = entrance.clone();
-        async move { Ok::<_, Infallible>(respond(entrance, request, peer).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .half_close(false)
-        .max_headers(64)
-        .max_buf_size(32 << 10)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
-        tracing::debug!(action = "http.abandoned", %error, "connection of an HTTP API");
-    }
+    // The connection was counted as one request when it came.
+    let is_first = Arc::new(AtomicBool::new(true));
+    let respond = move |request| {
+        let is_first = is_first.swap(false, Ordering::Relaxed);
+        respond(entrance.clone(), request, peer, is_first)
+    };
+    serve_requests(stream, CONNECTION_MAX, "an HTTP API", respond).await;
 }
 
 /// A request, with its body.
@@ -110,11 +100,55 @@ impl Answer {
 
 /// Why a body cannot be had.
 enum NoBody {
-    TooLarge,
+    /// It is larger than so many bytes.
+    TooLarge(usize),
     BrokenOff,
+    /// The server has all that fits into its memory.
+    NoMemory,
 }
 
-async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+/// Of a body that says what is wanted; only updates are larger.
+const WORDS_BYTES_MAX: usize = 64 << 10;
+
+/// A part of the budget of memory, given back when dropped.
+struct Reserved {
+    entrance: Arc<Entrance>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.entrance.workers.shared.memory.change(self.bytes, 0);
+    }
+}
+
+impl Asked {
+    /// Reads the body, of so many bytes at most. Called when it is known that whoever sends it may: until then nothing of it is kept.
+    async fn read(&mut self, body: Incoming, most: usize) -> Result<Reserved, NoBody> {
+        let memory = &self.entrance.workers.shared.memory;
+        let announced = body.size_hint().upper().map_or(most, |bytes| bytes as usize);
+        if announced > most {
+            return Err(NoBody::TooLarge(most));
+        }
+        if memory.is_full() {
+            return Err(NoBody::NoMemory);
+        }
+        let reserved = Reserved { bytes: memory.change(0, announced as u64), entrance: self.entrance.clone() };
+        self.body = match Limited::new(body, most).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(NoBody::TooLarge(most)),
+            Err(_) => return Err(NoBody::BrokenOff),
+        };
+        Ok(reserved)
+    }
+}
+
+async fn respond(
+    entrance: Arc<Entrance>,
+    request: Request<Incoming>,
+    peer: Peer,
+    is_first: bool,
+) -> Response<Full<Bytes>> {
     let Peer { address, proxied } = peer;
     let (id, method, path) = (crate::request::request_id(), request.method().clone(), request.uri().path().to_owned());
     let origin =
@@ -129,26 +163,13 @@ async fn respond(entrance: Arc<Entrance>, request: Request<Incoming>, peer: Peer
     } else if method == Method::OPTIONS {
         // What a browser asks before it asks, on a connection that was used already.
         Answer::new(StatusCode::NO_CONTENT, TEXT, "")
+    } else if let Some(reached) = (!is_first).then(|| entrance.connections.may_ask(address).err()).flatten() {
+        Answer::new(StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{{\"error\":\"{}\"}}", reached.limit))
     } else {
-        let (head, body) = request.into_parts();
-        let most = entrance.config.limits.frame_bytes_max as usize;
-        let body = match Limited::new(body, most).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
-            Err(_) => Err(NoBody::BrokenOff),
-        };
         let is_draft = drafts::is_its(&entrance, &path);
-        let (body, missing) = match body {
-            Ok(body) => (body, None),
-            Err(missing) => (Bytes::new(), Some(missing)),
-        };
-        let asked = Asked { entrance, address, proxied, head, body };
-        match (is_draft, missing) {
-            (true, None) => drafts::answer(asked).await,
-            (true, Some(missing)) => drafts::without_body(&missing),
-            (false, None) => y_sweet::answer(asked).await,
-            (false, Some(missing)) => y_sweet::without_body(&asked, &missing),
-        }
+        let (head, body) = request.into_parts();
+        let asked = Asked { entrance, address, proxied, head, body: Bytes::new() };
+        if is_draft { drafts::answer(asked, body).await } else { y_sweet::answer(asked, body).await }
     };
     tracing::debug!(action = "http.request", requestId = id, %address, %method, path = %Printable(&path), status = answer.status.as_u16());
     let mut response = Response::new(Full::from(answer.body));

@@ -3,15 +3,16 @@
 //! Called by `rest` for its paths. Who may do what is for `auth::Documents` to say, rooms are for errands; here are the calls, their statuses and texts.
 //! Parameters of the query mean nothing: the SDK adds one to defeat caches.
 
-use super::{Answer, Asked, BYTES, JSON, NoBody, TEXT};
+use super::{Answer, Asked, BYTES, JSON, NoBody, TEXT, WORDS_BYTES_MAX};
 use crate::auth::{Admission, NoEntry};
 use crate::config::{Config, Durability};
 use crate::errand::{self, Errand, NotDone};
 use crate::request::percent_decode;
 use crate::routes::{Protocol, is_document_id};
-use crate::upgrade::{DOCUMENT, Entrance};
+use crate::upgrade::{DOCUMENT, Entrance, MEMORY_FULL};
 use aws_lc_rs::rand;
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, StatusCode};
 use identity::{DocumentToken, Permission};
@@ -66,20 +67,23 @@ pub(super) fn is_its(entrance: &Entrance, path: &str) -> bool {
     call(entrance.config.mounts.y_sweet.as_deref(), path).is_some()
 }
 
-pub(super) async fn answer(asked: Asked) -> Answer {
-    let done = respond(&asked).await;
+pub(super) async fn answer(mut asked: Asked, body: Incoming) -> Answer {
+    let done = match asked.body_bytes_max() {
+        Ok(most) => match asked.read(body, most).await {
+            Ok(_reserved) => respond(&asked).await,
+            Err(missing) => Err(without_body(&missing)),
+        },
+        Err(refused) => Err(refused),
+    };
     done.unwrap_or_else(|refused| refusal(&asked.entrance.config, &refused))
 }
 
-pub(super) fn without_body(asked: &Asked, missing: &NoBody) -> Answer {
-    let reason = match missing {
-        NoBody::TooLarge => {
-            let most = asked.entrance.config.limits.frame_bytes_max;
-            refused(StatusCode::PAYLOAD_TOO_LARGE, format!("body larger than {most} bytes"))
-        }
+fn without_body(missing: &NoBody) -> Refused {
+    match missing {
+        NoBody::TooLarge(most) => refused(StatusCode::PAYLOAD_TOO_LARGE, format!("body larger than {most} bytes")),
         NoBody::BrokenOff => refused(StatusCode::BAD_REQUEST, "the body ended too early"),
-    };
-    refusal(&asked.entrance.config, &reason)
+        NoBody::NoMemory => refused(StatusCode::SERVICE_UNAVAILABLE, MEMORY_FULL),
+    }
 }
 
 /// The text of an error: none in production.
@@ -198,6 +202,21 @@ fn reached(proto: Option<&str>, host: Option<&str>, own_proto: &'static str, own
 }
 
 impl Asked {
+    /// How large a body may be, of somebody who may make this call.
+    fn body_bytes_max(&self) -> Result<usize, Refused> {
+        let config = &self.entrance.config;
+        if !config.serves_y_sweet() {
+            return Err(refused(StatusCode::NOT_FOUND, OFF));
+        }
+        match call(config.mounts.y_sweet.as_deref(), self.path()) {
+            Some(Call::Update(id)) if self.head.method == Method::POST => {
+                self.visitor(&id).map(|_| config.limits.frame_bytes_max as usize)
+            }
+            // Others say little, and who may say it is looked at with the call.
+            _ => Ok(WORDS_BYTES_MAX),
+        }
+    }
+
     fn backend(&self) -> Result<Admission, Refused> {
         Ok(self.entrance.documents.admit_backend(self.token())?)
     }
@@ -281,10 +300,8 @@ impl Asked {
         if self.is_deleted(id) {
             return Err(not_found(id));
         }
-        if !self.exists(id).await? {
-            self.run(id, founder, Errand::Found).await?;
-        }
-        Ok(())
+        // Also when it exists already: perhaps it is not on the disk yet.
+        self.run(id, founder, Errand::Found).await.map(|_| ())
     }
 
     fn is_deleted(&self, id: &str) -> bool {

@@ -9,6 +9,7 @@ use crate::auth::{Admission, Refusal};
 use crate::connections::Accepted;
 use crate::loading::Loaded;
 use crate::slots::RoomId;
+use crate::stateless::Reply;
 use crate::transport::Stream;
 use dialect::Dialect;
 use mio::Waker;
@@ -36,10 +37,12 @@ pub(crate) enum Message {
     Durable(RoomId),
     /// A snapshot was made, of so many bytes, or could not be.
     Compacted(RoomId, Option<u64>),
-    /// The gate has answered whether a member may stay.
-    Confirmed(MemberId, Result<Admission, Refusal>),
+    /// The gate has answered whether a member may stay, on these of its terms.
+    Confirmed(MemberId, u32, Result<Admission, Refusal>),
     /// The gate has answered to another token that a member has shown.
     Renewed(MemberId, Result<Admission, Refusal>),
+    /// The application has answered to a stateless message of a member, or will not.
+    HandedOver(MemberId, Option<Reply>),
     /// The far end of a member's channel has news.
     Rung(MemberId),
     /// Something is to be done with connections.

@@ -20,13 +20,14 @@ use crate::allowance::PerSecond;
 use crate::host::{Host, Open, find};
 use crate::slots::RoomId;
 use crate::socket::{Read, Socket, Stage};
+use crate::stateless::{Recipient, Reply, Sender};
 use crate::websocket::{Deflater, Inflater};
 use crate::workers::Shared;
-use bytes::BytesMut;
-use dialect::Act;
+use bytes::{Bytes, BytesMut};
+use dialect::{ANNOUNCEMENTS, Act};
 use mio::{Events, Poll, Token};
 use pauses::Pauses;
-use room::{Closing, Input, MemberId};
+use room::{Closing, Event, Input, MemberId};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -41,6 +42,8 @@ const READ_BYTES: usize = 64 << 10;
 const READING: Duration = Duration::from_millis(2);
 /// Readiness taken over in one turn.
 const EVENTS_MAX: usize = 1_024;
+/// Stateless messages of one connection that the application has not answered; with more, what the client says waits.
+const HANDED_OVER_MAX: u16 = 16;
 /// How often the sockets are looked at, at most.
 const SWEEP_MAX: Duration = Duration::from_millis(500);
 /// The inbox's place among the sockets' tokens.
@@ -218,8 +221,9 @@ impl Worker {
                     });
                     self.touch(id);
                 }
-                Message::Confirmed(member, answer) => self.confirmed(member, answer),
+                Message::Confirmed(member, serial, answer) => self.confirmed(member, serial, answer),
                 Message::Renewed(member, answer) => self.renewed(member, answer),
+                Message::HandedOver(member, reply) => self.handed_over(member, reply),
                 Message::Rung(member) => self.rung(member),
                 Message::Command(command) => self.obey(*command),
                 Message::Stop => self.stop(),
@@ -337,7 +341,7 @@ impl Worker {
         let (now, now_ms, limits) = (Instant::now(), shared.clock.now_ms(), &shared.config.limits);
         let private_bytes_max = limits.private_bytes_max as usize;
         socket.allowance.renew(per_second(limits, socket.terms.as_deref()), socket.accepted.account(), now);
-        let (mut ended, mut has_read, mut resume, mut asks) = (None, false, None, Asks::default());
+        let (mut ended, mut has_read, mut resume, mut asks) = (None, false, None, Asks::of(shared));
         if !feed_backlog(socket, open, private_bytes_max, now_ms, &mut asks) {
             // Its front is a question that has to wait, and everything else behind it.
         } else if !socket.undecoded.is_empty() {
@@ -408,9 +412,47 @@ impl Worker {
         if let Some(token) = asks.renew {
             self.renew(slot, token);
         }
+        for payload in asks.stateless {
+            self.hand_stateless_over(slot, payload);
+        }
         if let Some(closing) = asks.end {
             self.dismiss(slot, &closing);
         }
+    }
+
+    /// Gives a stateless message to the application.
+    fn hand_stateless_over(&mut self, slot: usize, payload: Bytes) {
+        let (Some(socket), Some(stateless)) = (self.sockets.get(slot), self.shared.stateless.clone()) else { return };
+        let sender = Sender {
+            author: socket.user.clone(),
+            access: terms::access_of(socket, self.shared.ledger.is_locked(&socket.key)),
+            identity: socket.terms.as_ref().map(|terms| terms.identity()),
+        };
+        let (member, document, inbox) = (socket.member, socket.room_name().to_owned(), self.inbox.clone());
+        self.shared.runtime.spawn(async move {
+            let reply = stateless.hand_over(&sender, &document, &String::from_utf8_lossy(&payload)).await;
+            inbox.send(Message::HandedOver(member, reply));
+        });
+    }
+
+    /// The application has answered to one.
+    fn handed_over(&mut self, member: MemberId, reply: Option<Reply>) {
+        let slot = crate::slots::slot_of(member);
+        let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) else { return };
+        socket.handed_over = socket.handed_over.saturating_sub(1);
+        let room = socket.room;
+        match reply {
+            Some(Reply { to: Recipient::All, payload }) => self.announce(room, payload.into()),
+            Some(Reply { to: Recipient::Sender, payload }) if socket.is_open() => {
+                let message = socket.dialect.encode(&Event::Relayed(ANNOUNCEMENTS, payload.into()));
+                if let (Some(open), Some(message)) = (open_room(&mut self.rooms, room), message) {
+                    open.reply(socket, &message);
+                    self.told.push_back(slot);
+                }
+            }
+            Some(_) | None => {}
+        }
+        self.reconsider(slot);
     }
 
     /// The far end of a channel has news.
@@ -548,8 +590,18 @@ struct Asks {
     end: Option<Closing>,
     /// It has shown another token.
     renew: Option<String>,
+    /// Its stateless messages are the application's.
+    takes_stateless: bool,
+    /// Those that are to be handed over.
+    stateless: Vec<Bytes>,
     /// Its session has answered it.
     replied: bool,
+}
+
+impl Asks {
+    fn of(shared: &Shared) -> Self {
+        Self { takes_stateless: shared.stateless.is_some(), ..Self::default() }
+    }
 }
 
 /// Hands over what waits since an earlier read. False: a question has to wait on, and everything behind it.
@@ -585,7 +637,8 @@ fn feed(
 /// One question is answered before the next is asked: a small frame of questions would otherwise make any number of large answers. And what comes
 /// behind a token is said with the rights that it gives.
 fn has_to_wait(socket: &Socket, act: &Act, private_bytes_max: usize) -> bool {
-    if socket.shows_token {
+    let is_relayed = || matches!(act, Act::Room(Input::Relay { .. }));
+    if socket.shows_token || socket.handed_over >= HANDED_OVER_MAX && is_relayed() {
         return true;
     }
     let busy = socket.unanswered > 0 || socket.outbox.private_bytes() > private_bytes_max;
@@ -611,6 +664,10 @@ fn hand_over(socket: &mut Socket, open: &mut Open, act: Act, now_ms: u64, asks: 
         socket.allowance.spend_question();
     }
     match act {
+        Act::Room(Input::Relay { topic: ANNOUNCEMENTS, payload, .. }) if asks.takes_stateless => {
+            socket.handed_over += 1;
+            asks.stateless.push(payload);
+        }
         Act::Room(input) => open.handle(input, now_ms),
         Act::Reply(message) => {
             open.reply(socket, &message);

@@ -99,6 +99,7 @@ impl Worker {
             shows_token: false,
             was_open: false,
             unanswered: 0,
+            handed_over: 0,
             stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, address, deadline })),
             outbox: Outbox::default(),
             backlog: VecDeque::new(),
@@ -279,7 +280,7 @@ impl Worker {
         }
         open.handle(Input::Join { member, kind: Kind::Client, access, author, trusts_all }, now_ms);
         socket.session.open(access, acts);
-        let mut asks = Asks::default();
+        let mut asks = Asks::of(shared);
         // Its own questions at the door are few; they need not wait for each other.
         for act in acts.drain(..) {
             hand_over(socket, open, act, now_ms, &mut asks);

@@ -10,9 +10,10 @@ use crate::slots::{RoomId, slot_of};
 use crate::socket::{Socket, Stage};
 use bytes::Bytes;
 use dialect::{ANNOUNCEMENTS, Dialect, Expiry, Frame};
-use identity::{Credential, Permission, RoomPattern};
+use identity::{Credential, Identity, Permission, RoomPattern};
 use room::{Access, Closing, Input, MemberId};
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RoomKey;
 use tokio::sync::mpsc;
@@ -28,6 +29,8 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Terms {
     standing: Standing,
+    /// Counts the terms that a socket has had: an answer about earlier ones counts no longer.
+    serial: u32,
     /// What becomes of it when its token runs out.
     expiry: Expiry,
     /// Where it is asked for another: how long before that, and how long after that it ends.
@@ -49,7 +52,21 @@ impl Terms {
         // Whoever always has short tokens is asked half-way, and not again with each answer.
         let left = standing.expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(Instant::now()));
         let patience = (ms(config.hocuspocus.token_ask_ms).min(left / 2), ms(config.hocuspocus.token_grace_ms));
-        Box::new(Self { standing, expiry, patience, asked_for_token: false, at: None, asking: false, once_more: false })
+        Box::new(Self {
+            standing,
+            serial: 0,
+            expiry,
+            patience,
+            asked_for_token: false,
+            at: None,
+            asking: false,
+            once_more: false,
+        })
+    }
+
+    /// Who it is.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.standing.identity.clone()
     }
 
     /// What may be read of it, when the application has said so.
@@ -116,12 +133,6 @@ pub(crate) enum What {
 }
 
 impl Whom {
-    /// For what concerns rooms and no connections.
-    pub(crate) fn nobody() -> Self {
-        // No user is called so: names have at least one byte.
-        Self { user: Some(String::new()), ..Self::default() }
-    }
-
     fn means(&self, socket: &Socket) -> bool {
         let key = socket.terms.as_ref().and_then(|terms| match &terms.standing.identity.credential {
             Credential::Key(id) => Some(&**id),
@@ -192,10 +203,25 @@ impl Worker {
         let Some(socket) = self.sockets.get(slot).filter(|socket| socket.is_open()) else { return };
         let (member, room) = (socket.member, socket.room_name().to_owned());
         let (gate, inbox) = (self.shared.gate.clone(), self.inbox.clone());
+        let standing = socket.terms.as_ref().map(|terms| terms.standing.clone());
         self.shared.runtime.spawn(async move {
-            let answer = gate.present(&token, &room).await;
+            let answer = match standing {
+                // It has none to show: it came in with a session.
+                Some(standing) if token.is_empty() && standing.session.is_some() => {
+                    gate.confirm(&standing, &room).await
+                }
+                _ => gate.present_again(&token, &room).await,
+            };
             inbox.send(Message::Renewed(member, answer));
         });
+    }
+
+    /// A token was no good: what was said behind it counts for nothing.
+    fn refuse_token(&mut self, slot: usize) {
+        if let Some(socket) = self.sockets.get_mut(slot) {
+            socket.backlog.clear();
+        }
+        self.dismiss(slot, &Closing::Unauthorized);
     }
 
     /// The gate has looked at it.
@@ -206,7 +232,7 @@ impl Worker {
         match answer {
             // Whoever it is, it is not the one whose changes these are.
             Ok(admission) if !admission.trusts_all && admission.author != self.sockets[slot].user => {
-                self.dismiss(slot, &Closing::Unauthorized);
+                self.refuse_token(slot);
             }
             Ok(admission) => {
                 let is_outdated = admission.generation() != self.shared.gate.generation();
@@ -217,7 +243,7 @@ impl Worker {
             }
             // It stays on the terms that it has.
             Err(Refusal::Later(_)) => {}
-            Err(_) => self.dismiss(slot, &Closing::Unauthorized),
+            Err(_) => self.refuse_token(slot),
         }
     }
 
@@ -230,8 +256,8 @@ impl Worker {
             terms.once_more = true;
             return;
         }
-        let standing = terms.standing.clone();
-        self.ask(member, standing, room);
+        let (standing, serial) = (terms.standing.clone(), terms.serial);
+        self.ask(member, serial, standing, room);
     }
 
     /// The same about somebody who is not in yet, because something has changed on the way.
@@ -240,19 +266,19 @@ impl Worker {
         let Stage::Waiting(waiting) = &socket.stage else { return };
         let Some(standing) = &waiting.admission.standing else { return };
         let (member, room) = (socket.member, socket.room_name().to_owned());
-        self.ask(member, (**standing).clone(), room);
+        self.ask(member, 0, (**standing).clone(), room);
     }
 
-    fn ask(&self, member: MemberId, standing: Standing, room: String) {
+    fn ask(&self, member: MemberId, serial: u32, standing: Standing, room: String) {
         let (gate, inbox) = (self.shared.gate.clone(), self.inbox.clone());
         self.shared.runtime.spawn(async move {
             let confirmed = gate.confirm(&standing, &room).await;
-            inbox.send(Message::Confirmed(member, confirmed));
+            inbox.send(Message::Confirmed(member, serial, confirmed));
         });
     }
 
     /// The gate has answered.
-    pub(super) fn confirmed(&mut self, member: MemberId, answer: Result<Admission, Refusal>) {
+    pub(super) fn confirmed(&mut self, member: MemberId, serial: u32, answer: Result<Admission, Refusal>) {
         let slot = slot_of(member);
         let Some(socket) = self.sockets.get_mut(slot).filter(|socket| socket.member == member) else { return };
         if let Stage::Waiting(waiting) = &mut socket.stage {
@@ -270,6 +296,9 @@ impl Worker {
             return;
         }
         let Some(terms) = self.sockets.get_mut(slot).and_then(|socket| socket.terms.as_mut()) else { return };
+        if terms.serial != serial {
+            return;
+        }
         terms.asking = false;
         if std::mem::replace(&mut terms.once_more, false) {
             return self.ask_gate(slot);
@@ -296,7 +325,11 @@ impl Worker {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         socket.granted = admission.access;
         let config = &self.shared.config;
+        let serial = socket.terms.as_ref().map_or(0, |terms| terms.serial.wrapping_add(1));
         socket.terms = admission.standing.map(|standing| Terms::new(*standing, socket.dialect, config));
+        if let Some(terms) = &mut socket.terms {
+            terms.serial = serial;
+        }
         self.apply_access(slot);
         self.watch_terms(slot);
     }
@@ -351,7 +384,7 @@ impl Worker {
         let _ = command.done.send(concerned.len());
     }
 
-    fn announce(&mut self, id: RoomId, payload: Bytes) {
+    pub(super) fn announce(&mut self, id: RoomId, payload: Bytes) {
         let now_ms = self.shared.clock.now_ms();
         self.guarded(id, |worker| {
             if let Some(open) = open_room(&mut worker.rooms, id) {

@@ -941,3 +941,72 @@ async fn in_mode_strict_nobody_sees_what_is_not_synced() {
     page.until_saved("r", 2).await;
     other.until_shown("r", 1, 10).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_before_a_goodbye_in_order_counts() {
+    let server = Running::start(two_workers(), memory()).await;
+    let mut readers = Vec::new();
+    for id in 1_000..1_020 {
+        readers.push(Page::with(server.address, id, &["r"]).await);
+    }
+    for id in 1..=50 {
+        let mut page = Page::with(server.address, id, &["r"]).await;
+        let change = update(&crate::provider::Writer::new(id).write("x"));
+        let last = [binary(&to("r", &change)), client_frame(0x88, &1000_u16.to_be_bytes())].concat();
+        page.client.send_raw(&last).await;
+        // It takes nothing any more.
+        page.client.vanish();
+    }
+    let mut late = Page::open(server.address, 2_000).await;
+    late.enter("r", "").await;
+    for id in 1..=50 {
+        late.until_shown("r", id, 1).await;
+    }
+    assert!(server.stop((readers, late)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_has_a_bounded_number_of_documents() {
+    let server = Running::start(two_workers(), memory()).await;
+    let mut page = Page::open(server.address, 1).await;
+    for number in 0..256 {
+        assert_eq!(page.enter(&format!("r{number}"), "").await, "read-write");
+    }
+    assert_eq!(page.try_enter("one more", "").await, Told::Refused("permission-denied".to_owned()));
+    page.say("r7", &[7]).await;
+    page.until_ended("r7").await;
+    assert_eq!(page.enter("one more", "").await, "read-write", "a place has become free");
+    page.write_and_save("r8", "works").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_a_socket_count_for_its_address() {
+    let mut config = limited(|limits| limits.address_connections_max = 3);
+    config.exempt = server::address::Trusted::default();
+    let server = Running::start(config, memory()).await;
+    let mut page = Page::with(server.address, 1, &["a", "b"]).await;
+    assert_eq!(page.try_enter("c", "").await, Told::Refused("permission-denied".to_owned()));
+    page.say("a", &[7]).await;
+    page.until_ended("a").await;
+    assert_eq!(page.enter("c", "").await, "read-write");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_full_refuses_its_document_only() {
+    let server = Running::start(limited(|limits| limits.room_connections_max = 1), memory()).await;
+    let _first = Page::with(server.address, 1, &["full"]).await;
+    let mut page = Page::with(server.address, 2, &["mine"]).await;
+    assert_eq!(page.try_enter("full", "").await, Told::Refused("permission-denied".to_owned()));
+    page.write_and_save("mine", "works").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_no_gate_takes_is_not_kept() {
+    let server = Running::start(with_secret(config()), memory()).await;
+    let mut page = Page::open(server.address, 1).await;
+    let long = "x".repeat((16 << 10) + 1);
+    assert_eq!(page.try_enter("r", &long).await, Told::Refused("unauthorized".to_owned()));
+    page.say("r", &update(&[0, 0])).await;
+    assert_eq!(page.try_enter("r", &long).await, Told::Refused("unauthorized".to_owned()));
+    assert_eq!(page.enter("r", &token("ann", json!({}))).await, "read-write");
+}

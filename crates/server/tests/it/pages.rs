@@ -117,6 +117,29 @@ fn closings() -> Vec<Closing> {
 }
 
 #[test]
+fn each_dialect_has_a_page_with_its_farewells() {
+    let mut missing = Vec::new();
+    for dialect in dialect::ALL {
+        let mut text = page(&format!("protocols/{}.md", dialect.name()));
+        if text.contains("(../close-codes.md)") {
+            text.push_str(&page("close-codes.md"));
+        }
+        for closing in closings() {
+            let farewell = dialect.farewell(&closing);
+            let code = farewell.code.map_or_else(String::new, |code| code.to_string());
+            if matches!(closing, Closing::Protocol(..)) {
+                continue;
+            }
+            let is_made_for_the_case = matches!(closing, Closing::Beyond(_));
+            if !text.contains(&code) || !(is_made_for_the_case || text.contains(&farewell.reason)) {
+                missing.push(format!("{}: {closing:?}: {code} {}", dialect.name(), farewell.reason));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not on the pages:\n{}", missing.join("\n"));
+}
+
+#[test]
 fn close_codes_are_those_of_the_code() {
     let rows = rows(&page("close-codes.md"));
     for closing in closings() {

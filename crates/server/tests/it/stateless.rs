@@ -3,11 +3,12 @@
 use crate::admin::Administered;
 use crate::application::Application;
 use crate::credentials::{token, with_secret};
-use crate::page::{Page, Told, stateless};
+use crate::page::{Page, Told, auth, stateless, to};
 use crate::provider::Provider;
 use crate::world::{Running, config, memory};
 use serde_json::{Value, json};
 use server::config::{Config, Secret};
+use testkit::client::binary;
 
 fn handing_over(application: &Application) -> Config {
     let mut config = with_secret(config());
@@ -47,10 +48,16 @@ async fn the_application_answers_the_sender_or_all_or_nobody() {
     page.say("r", &stateless("all y")).await;
     assert_eq!(page.hear().await, ("r".to_owned(), told("to-all:y")));
     assert_eq!(other.hear().await, ("r".to_owned(), told("to-all:y")), "and nothing of what ann has said before");
+    // Also what was said before the document was accepted is not for the other clients.
+    let mut hasty = Page::open(server.address, 3).await;
+    let both = [binary(&to("r", &auth(&token("cid", json!({}))))), binary(&to("r", &stateless("sender early")))];
+    hasty.client.send_raw(&both.concat()).await;
+    let answer = hasty.hear_from("r", |heard| matches!(heard, Told::Stateless(_))).await;
+    assert_eq!(answer, told("re:early"));
     // Without an answer nobody is told, and the document works on.
     for (count, words) in ["nobody z", "broken z", "down z"].into_iter().enumerate() {
         page.say("r", &stateless(words)).await;
-        application.until_asked_more_than(2 + count).await;
+        application.until_asked_more_than(3 + count).await;
     }
     page.write_and_save("r", "works").await;
     page.say("r", &stateless("sender last")).await;

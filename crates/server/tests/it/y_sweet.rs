@@ -3,7 +3,7 @@
 use crate::admin::{ask as ask_admin, make_key};
 use crate::process::Concord;
 use crate::provider::{Provider, Writer, content_of, step_1, step_2, update};
-use crate::world::{HeldSyncs, Running, config, folder, memory, on_disk, store_on};
+use crate::world::{HeldSyncs, Running, config, folder, limited, memory, on_disk, store_on};
 use serde_json::{Value, json};
 use server::address::Trusted;
 use server::config::{Config, Durability, Secret};
@@ -807,4 +807,38 @@ async fn a_document_that_is_isolated_is_another_room() {
     let rooms: Vec<String> = store.list().expect("a list").iter().map(|room| room.room.to_string()).collect();
     assert!(rooms.contains(&"doc/y-sweet/abc".to_owned()), "{rooms:?}");
     assert!(server.stop(()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_large_is_read_of_somebody_who_may_not_send_it() {
+    let server = Running::start(signed(), memory()).await;
+    let token = Caller::backend(&server).token("abc", json!({ "authorization": "read-only" })).await;
+    let announced = |path: &str, bearer: &str| {
+        let length = 15 << 20;
+        format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{bearer}Content-Length: {length}\r\n\r\n")
+    };
+    let backend = format!("Authorization: Bearer {SERVER_TOKEN}\r\n");
+    let reader = format!("Authorization: Bearer {token}\r\n");
+    for (path, bearer, expected) in [
+        ("/d/abc/update", "", wrong(401, "No token provided.")),
+        ("/d/other/update", &*reader, wrong(401, "The token is not valid for the requested resource")),
+        ("/doc/new", &*backend, wrong(413, "body larger than 65536 bytes")),
+        ("/doc/abc/auth", &*backend, wrong(413, "body larger than 65536 bytes")),
+    ] {
+        // The body never comes: who waits for it would never answer.
+        assert_eq!(told(&request(server.address, announced(path, bearer)).await), expected, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_behind_the_first_have_the_rate_of_their_address() {
+    let mut config = limited(|limits| (limits.handshakes_per_s, limits.handshakes_at_once_max) = (1, 3));
+    config.exempt = server::address::Trusted::default();
+    let server = Running::start(config, memory()).await;
+    let one = "GET /d/abc/as-update HTTP/1.1\r\nHost: test\r\n\r\n";
+    let last = "GET /d/abc/as-update HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let response = request(server.address, format!("{}{last}", one.repeat(4))).await;
+    let all = format!("{}\r\n\r\n{}", response.head, response.body).to_lowercase();
+    let statuses = |status: &str| all.matches(&format!("http/1.1 {status}")).count();
+    assert_eq!((statuses("200"), statuses("503")), (3, 2), "{all}");
 }

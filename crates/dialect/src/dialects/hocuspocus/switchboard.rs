@@ -13,6 +13,8 @@ const PONG: &[u8] = &[10];
 
 const DOCUMENT_BYTES_MAX: usize = 1_024;
 const SESSION_BYTES_MAX: usize = 128;
+/// Of a token: no gate takes a longer one, and each is kept while it is looked at.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
 
 /// Before a document is accepted, over all addresses of a socket.
 const QUEUED_BYTES_MAX: usize = 5 << 20;
@@ -94,10 +96,15 @@ impl Switchboard {
                 }
                 Routed::To(line, body)
             }
+            (Some(line), Some(token)) if self.is_silent(line) && token.len() > TOKEN_BYTES_MAX => {
+                self.close(line);
+                Routed::Reply(denied(&address, "unauthorized"))
+            }
             (Some(line), Some(token)) if self.is_silent(line) => self.asks(line, token),
             (None, Some(_)) if document_of(&address).is_none() => Routed::Reply(denied(&address, "permission-denied")),
             // Nobody is there, or ever can be: what is kept for later would be kept for nobody.
             (None, None) if is_goodbye(&body) || document_of(&address).is_none() => Routed::Nothing,
+            (None, Some(token)) if token.len() > TOKEN_BYTES_MAX => Routed::Reply(denied(&address, "unauthorized")),
             (None, _) if self.pending == PENDING_ADDRESSES_MAX => Routed::Close(4205, RESET),
             (None, Some(token)) => {
                 let line = self.open(address);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use document::lib0::{write_var_bytes, write_var_uint};
 use document::{Document, MessageLimits, RoomLimits, StateVector, Update};
-use room::{Access, Change, Effects, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
+use room::{Access, Change, Effects, Input, Kind, Limits, MemberId, Room, Rules, Snapshot, Stored};
 use traces::read;
 
 /// Everybody in the room.

@@ -8,6 +8,7 @@ mod limits;
 mod member;
 mod message;
 mod room;
+mod rules;
 mod snapshot;
 
 pub use document::{StateVector, Update, wire::Invalid};
@@ -15,4 +16,5 @@ pub use limits::Limits;
 pub use member::{Access, Kind, MemberId};
 pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
 pub use room::{Room, Stored};
+pub use rules::Rules;
 pub use snapshot::{ParkedUpdate, Snapshot, SnapshotError};

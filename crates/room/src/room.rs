@@ -7,6 +7,7 @@ use crate::awareness::{Awareness, MalformedAwareness, News, Speaker};
 use crate::limits::Limits;
 use crate::member::{Access, Guest, Kind, Member, MemberId, Members};
 use crate::message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
+use crate::rules::Rules;
 use crate::snapshot::{Parts, SnapshotError};
 use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
@@ -85,50 +86,8 @@ struct Sender {
     member: Option<MemberId>,
 }
 
-impl Room {
-    /// Makes a room from what was stored. A change that cannot be read is passed over: the others are worth more than a closed room. The snapshot
-    /// is checked, but becomes structs only when something needs them: about 2 us a KB. Rooms may share their limits.
-    pub fn load(stored: &Stored, limits: impl Into<Arc<Limits>>) -> Result<Self, SnapshotError> {
-        let limits = limits.into();
-        let mut room = Self {
-            document: Document::new(RoomLimits::STORED),
-            awareness: Awareness::default(),
-            members: Members::default(),
-            limits,
-            keep_deleted: stored.keep_deleted,
-            head: stored.head,
-            durable: stored.durable,
-            unacknowledged: VecDeque::new(),
-            unacknowledged_bytes: 0,
-            applied: 0,
-            senders: Vec::new(),
-            answers: Vec::new(),
-        };
-        if let Some(bytes) = &stored.snapshot {
-            let snapshot = Parts::decode(bytes)?;
-            if !snapshot.state.is_empty() {
-                room.document = Document::from_snapshot(RoomLimits::STORED, snapshot.state, snapshot.depth)?;
-            }
-            // The bytes themselves may be sent to whoever asks.
-            if snapshot.has_deleted && !stored.keep_deleted {
-                room.document.expand();
-            }
-            for parked in snapshot.parked {
-                let update = Update::validate(parked.update, &MessageLimits::STORED)?;
-                room.document.add(&update, number(&mut room.senders, &parked.author, None));
-            }
-        }
-        for change in &stored.changes {
-            if let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) {
-                room.document.add(&update, number(&mut room.senders, &change.author, None));
-            }
-        }
-        room.document.set_limits(room.limits.document);
-        Ok(room)
-    }
-
-    /// Takes one input; what has to be done is appended to `effects`. `now_ms`: milliseconds since the Unix epoch.
-    pub fn handle(&mut self, input: Input, now_ms: u64, effects: &mut Effects) {
+impl Rules for Room {
+    fn handle(&mut self, input: Input, now_ms: u64, effects: &mut Effects) {
         match input {
             Input::Join { member, kind, access, author, trusts_all } => {
                 let known = StateVector::default();
@@ -179,39 +138,76 @@ impl Room {
         }
     }
 
-    /// Offset of the next change.
-    pub fn head(&self) -> u64 {
+    fn head(&self) -> u64 {
         self.head
     }
 
-    /// Everything before this offset is known to be durable.
-    pub fn durable_offset(&self) -> u64 {
+    fn durable_offset(&self) -> u64 {
         self.durable
+    }
+
+    fn bytes(&self) -> usize {
+        self.document.bytes() + self.awareness.bytes() + self.unacknowledged_bytes
+    }
+
+    fn is_congested(&self) -> bool {
+        self.unacknowledged_bytes > self.limits.unacknowledged_bytes_max
+    }
+
+    fn wants_ticks(&self) -> bool {
+        !self.awareness.is_empty() || !self.answers.is_empty()
+    }
+
+    fn presence_waits(&self) -> bool {
+        self.awareness.waits()
+    }
+}
+
+impl Room {
+    /// Makes a room from what was stored. A change that cannot be read is passed over: the others are worth more than a closed room. The snapshot
+    /// is checked, but becomes structs only when something needs them: about 2 us a KB. Rooms may share their limits.
+    pub fn load(stored: &Stored, limits: impl Into<Arc<Limits>>) -> Result<Self, SnapshotError> {
+        let limits = limits.into();
+        let mut room = Self {
+            document: Document::new(RoomLimits::STORED),
+            awareness: Awareness::default(),
+            members: Members::default(),
+            limits,
+            keep_deleted: stored.keep_deleted,
+            head: stored.head,
+            durable: stored.durable,
+            unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
+            applied: 0,
+            senders: Vec::new(),
+            answers: Vec::new(),
+        };
+        if let Some(bytes) = &stored.snapshot {
+            let snapshot = Parts::decode(bytes)?;
+            if !snapshot.state.is_empty() {
+                room.document = Document::from_snapshot(RoomLimits::STORED, snapshot.state, snapshot.depth)?;
+            }
+            // The bytes themselves may be sent to whoever asks.
+            if snapshot.has_deleted && !stored.keep_deleted {
+                room.document.expand();
+            }
+            for parked in snapshot.parked {
+                let update = Update::validate(parked.update, &MessageLimits::STORED)?;
+                room.document.add(&update, number(&mut room.senders, &parked.author, None));
+            }
+        }
+        for change in &stored.changes {
+            if let Ok(update) = Update::validate(&change.bytes[..], &MessageLimits::STORED) {
+                room.document.add(&update, number(&mut room.senders, &change.author, None));
+            }
+        }
+        room.document.set_limits(room.limits.document);
+        Ok(room)
     }
 
     /// How many are in it.
     pub fn members(&self) -> usize {
         self.members.len()
-    }
-
-    /// Bytes of memory that it takes: the document, presence, and what is accepted and not durable yet.
-    pub fn bytes(&self) -> usize {
-        self.document.bytes() + self.awareness.bytes() + self.unacknowledged_bytes
-    }
-
-    /// True while too much waits for the disk: give it nothing from members then, so that they wait as well.
-    pub fn is_congested(&self) -> bool {
-        self.unacknowledged_bytes > self.limits.unacknowledged_bytes_max
-    }
-
-    /// True while presence has to be swept, or an answer is remembered.
-    pub fn wants_ticks(&self) -> bool {
-        !self.awareness.is_empty() || !self.answers.is_empty()
-    }
-
-    /// True while presence changed and nobody was told: give it `Input::TellPresence` soon.
-    pub fn presence_waits(&self) -> bool {
-        self.awareness.waits()
     }
 
     fn leave(&mut self, member: MemberId, now_ms: u64, effects: &mut Effects) {

@@ -1,4 +1,4 @@
-//! One room as its worker holds it: the `Room` itself, what it is to tell (rings, held content), and how far it is on the disk.
+//! One room as its worker holds it: the room itself, what it is to tell (rings, held content), and how far it is on the disk.
 //!
 //! Called by the worker: inputs as they come, then once a turn `changes` (for one write), `written`, `perform`, and a flush pass over the members.
 //! All rules are in the `room` crate. Waits for nothing; owns no socket.
@@ -11,7 +11,7 @@ use crate::socket::Socket;
 use crate::websocket::{Deflater, Opcode, append_compressed_frame, encode_compressed_frame};
 use bytes::Bytes;
 use dialect::{Dialect, Frame, Told};
-use room::{Effect, Effects, Event, Input, MemberId, Room};
+use room::{Effect, Effects, Event, Input, MemberId, Rules};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -56,7 +56,7 @@ pub(crate) fn find(rooms: &mut Slab<Host>, id: RoomId) -> Option<&mut Host> {
 
 /// A room in memory.
 pub(crate) struct Open {
-    pub(crate) room: Room,
+    pub(crate) room: Box<dyn Rules>,
     opened: OpenedRoom,
     /// Content may be shown when it is durable, not already when it is written.
     strict: bool,

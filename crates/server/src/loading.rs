@@ -4,14 +4,14 @@
 
 use crate::workers::Shared;
 use document::{MessageLimits, RoomLimits};
-use room::{Room, Stored};
+use room::{Room, Rules, Stored};
 use store::{Opened, RoomKey};
 
 /// A room that was read from the store.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) opened: Opened,
-    pub(crate) room: Room,
+    pub(crate) room: Box<dyn Rules>,
 }
 
 impl Loaded {
@@ -36,7 +36,7 @@ pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<B
     };
     let room = Room::load(&stored, shared.room_limits.clone()).map_err(|error| error.to_string())?;
     report_damage(key, &opened);
-    Ok(Box::new(Loaded { opened, room }))
+    Ok(Box::new(Loaded { opened, room: Box::new(room) }))
 }
 
 fn report_damage(key: &str, opened: &Opened) {

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use bytes::Bytes;
 use document::wire::Invalid;
 use document::{MessageLimits, Update};
-use room::{Access, Closing, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, StateVector, Stored};
+use room::{Access, Closing, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, Rules, StateVector, Stored};
 use store::{Position, RoomKey, Store, StoreError};
 
 /// Who acts when there are no connections.

@@ -4,7 +4,7 @@
 use crate::typing::AUTHORS;
 use bytes::{Bytes, BytesMut};
 use dialect::{Act, Entry, Frame, Session, Y_WEBSOCKET};
-use room::{Access, Change, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
+use room::{Access, Change, Effect, Effects, Event, Input, Kind, Limits, MemberId, Room, Rules, Snapshot, Stored};
 use server::websocket::{Decoder, Inflater, Message, Opcode, begin_frame};
 use std::hint::black_box;
 use std::sync::Arc;

@@ -16,7 +16,7 @@
 
 use dialect::{ALL, Act, Dialect, Entry, Frame, Session, Told};
 use document::MessageLimits;
-use room::{Access, Author, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Stored};
+use room::{Access, Author, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Rules, Stored};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 

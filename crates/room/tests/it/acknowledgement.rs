@@ -1,7 +1,7 @@
 //! Every update is acknowledged once, when all of it is on stable storage and not before.
 
 use crate::script::{Stage, check, check_with};
-use room::Limits;
+use room::{Limits, Rules};
 
 #[test]
 fn the_author_hears_of_its_change_when_it_is_durable_and_the_others_at_once() {

@@ -1,7 +1,7 @@
 //! Presence, rule by rule: clocks, nulls, ownership, expiry, memory, bounds.
 
 use crate::script::{check, check_with};
-use room::Limits;
+use room::{Limits, Rules};
 
 #[test]
 fn a_clock_of_zero_is_not_news_but_the_next_one_is() {

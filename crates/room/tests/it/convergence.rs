@@ -6,7 +6,7 @@ use bytes::Bytes;
 use document::lib0::{Reader, write_var_bytes, write_var_uint};
 use document::{Document, MessageLimits, RoomLimits, StateVector, Update};
 use fastrand::Rng;
-use room::{Access, Author, Change, Effect, Event, Input, Kind, Limits, MemberId, Room, Snapshot, Stored};
+use room::{Access, Author, Change, Effect, Event, Input, Kind, Limits, MemberId, Room, Rules, Snapshot, Stored};
 use std::collections::{BTreeSet, VecDeque};
 
 struct Page {

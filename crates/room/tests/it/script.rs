@@ -11,7 +11,7 @@ use bytes::Bytes;
 use document::MessageLimits;
 use document::lib0::{Reader, write_var_bytes, write_var_uint};
 use room::{
-    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, Manner, MemberId, Person, Room, Shown,
+    Access, Author, Change, Closing, Effect, Event, Input, Kind, Limits, Manner, MemberId, Person, Room, Rules, Shown,
     Snapshot, StateVector, Stored, Topic, Update,
 };
 use std::collections::BTreeMap;

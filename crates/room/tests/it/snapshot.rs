@@ -4,7 +4,8 @@ use crate::script::{bytes, update};
 use ::bytes::Bytes;
 use document::{Document, MessageLimits, Span, Update};
 use room::{
-    Change, Effect, Event, Input, Limits, MemberId, ParkedUpdate, Room, Snapshot, SnapshotError, StateVector, Stored,
+    Change, Effect, Event, Input, Limits, MemberId, ParkedUpdate, Room, Rules, Snapshot, SnapshotError, StateVector,
+    Stored,
 };
 
 fn change(author: &str, time_ms: u64, text: &str) -> Change {

@@ -2,7 +2,7 @@
 
 use crate::script::{Stage, check};
 use bytes::Bytes;
-use room::{Effect, Event, Input, Limits, MemberId, StateVector, Update};
+use room::{Effect, Event, Input, Limits, MemberId, Rules, StateVector, Update};
 
 #[test]
 fn every_step_one_is_answered_also_repeated_ones() {

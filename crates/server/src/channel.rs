@@ -105,6 +105,13 @@ impl Far {
         !state.was_full
     }
 
+    /// What the worker has not taken, and never will when it has ended.
+    pub(crate) fn unread(&self) -> Vec<Frame> {
+        let mut state = self.0.lock();
+        state.inbound_bytes = 0;
+        state.inbound.drain(..).collect()
+    }
+
     /// Moves what the worker has written to `out`: WebSocket frames, the last of them perhaps in part. Returns how it has ended, when nothing more comes.
     pub(crate) fn take(&self, out: &mut Vec<u8>) -> Option<Ended> {
         let mut state = self.0.lock();

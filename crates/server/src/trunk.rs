@@ -490,7 +490,7 @@ impl Trunk {
 
     /// A document has ended. All that its room has said is told.
     fn ended_link(&mut self, line: usize, ended: Ended) {
-        self.links[line] = None;
+        let unread = self.links[line].take().map(|link| link.far.unread()).unwrap_or_default();
         if self.speaking.take().is_some() {
             // What was begun will never be whole.
             self.is_gone = true;
@@ -498,7 +498,8 @@ impl Trunk {
         }
         match ended {
             Ended::Document => {
-                let next_life = self.board.close(line);
+                let unread = unread.iter().map(|frame| frame.payload().clone());
+                let next_life = self.board.close(line, unread);
                 next_life.into_iter().for_each(|routed| self.route(routed));
             }
             Ended::Refused(status, reason, _) if status < 500 => self.deny(line, &reason),

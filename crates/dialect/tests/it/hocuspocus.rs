@@ -138,7 +138,7 @@ impl Socket {
         if let [7, _, reason @ ..] = body {
             writeln!(out, "{letter}! document {}", String::from_utf8_lossy(reason)).expect("a string");
             self.documents.remove(&line);
-            self.board.close(line);
+            self.board.close(line, []);
         }
         Ok(())
     }

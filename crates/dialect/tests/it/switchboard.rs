@@ -43,7 +43,7 @@ fn with_one_accepted() -> Switchboard {
 }
 
 /// One line each, `ACTION -> what follows; and then`. Actions: `ADDRESS: WORDS` is a message of the client (`auth TOKEN`, `bye` and `long bye` are the ones that
-/// count), `accept LINE`, `refuse LINE REASON`, `close LINE` what the server does. `\0` stands for a NUL.
+/// count), `accept LINE`, `refuse LINE REASON`, `close LINE` what the server does; `close LINE unread WORDS, WORDS` when the document has not looked at some messages. `\0` stands for a NUL.
 fn check(table: &str) {
     let mut board = Switchboard::default();
     for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
@@ -56,14 +56,10 @@ fn check(table: &str) {
 
 fn act(board: &mut Switchboard, action: &str) -> Vec<String> {
     if let Some((address, words)) = action.split_once(": ") {
-        let body = match words.strip_prefix("auth") {
-            Some(shown) => token(shown.trim()),
-            None if words == "bye" => vec![7],
-            None if words == "long bye" => vec![0x87, 0],
-            None => talk(words),
-        };
-        return in_words([board.receive(&frame(address.as_bytes(), &body))]);
+        return in_words([board.receive(&frame(address.as_bytes(), &body_of(words)))]);
     }
+    let (action, unread) = action.split_once(" unread ").unwrap_or((action, ""));
+    let unread = unread.split(", ").filter(|words| !words.is_empty()).map(|words| Bytes::from(body_of(words)));
     let mut words = action.split(' ');
     let (what, line) = (words.next(), words.next().and_then(|line| line.parse().ok()).expect("a line"));
     match what {
@@ -72,8 +68,17 @@ fn act(board: &mut Switchboard, action: &str) -> Vec<String> {
             None => vec!["has left".to_owned()],
         },
         Some("refuse") => in_words(board.refuse(line, words.next().unwrap_or("no"))),
-        Some("close") => in_words(board.close(line)),
+        Some("close") => in_words(board.close(line, unread)),
         other => panic!("cannot do {other:?}"),
+    }
+}
+
+fn body_of(words: &str) -> Vec<u8> {
+    match words.strip_prefix("auth") {
+        Some(shown) => token(shown.trim()),
+        None if words == "bye" => vec![7],
+        None if words == "long bye" => vec![0x87, 0],
+        None => talk(words),
     }
 }
 
@@ -203,6 +208,23 @@ fn what_is_said_after_a_goodbye_is_for_the_next_life() {
         accept 0 -> has left
         accept 1 -> says four
         a: five -> to 1 five",
+    );
+}
+
+#[test]
+fn a_token_that_crosses_the_end_of_its_document_is_for_the_next_life() {
+    check(
+        "a: auth tok -> asks 0 a tok
+        accept 0 -> nothing
+        a: auth next -> to 0 auth next
+        close 0 unread one, auth next, two -> asks 0 a next
+        accept 0 -> says two
+        close 0 unread three -> nothing
+        a: auth tok -> asks 0 a tok
+        accept 0 -> nothing
+        a: bye -> to 0 bye
+        a: auth next -> nothing
+        close 0 unread auth of before, bye -> asks 0 a next",
     );
 }
 
@@ -413,7 +435,7 @@ fn so_many_addresses_wait_and_not_one_more() {
     assert_eq!(board.receive(&frame(b"one more", &talk("x"))), Routed::Nothing);
     assert_eq!(board.receive(&frame(b"and another", &talk("x"))), TOO_MUCH);
     for line in 1..=PENDING_ADDRESSES_MAX {
-        board.close(line);
+        board.close(line, []);
     }
     assert_eq!(board.bytes(), empty, "the memory is given back");
 }
@@ -612,7 +634,7 @@ fn any_order_of_messages_and_answers_is_that_of_the_model() {
                     let routed = board.refuse(line, "no");
                     model.ends(line, Some("no"), &routed);
                 } else {
-                    let routed = board.close(line);
+                    let routed = board.close(line, []);
                     nexts += routed.len();
                     model.ends(line, None, &routed);
                 }
@@ -641,8 +663,8 @@ fn any_order_of_messages_and_answers_is_that_of_the_model() {
         }
         // What was said to a next life may be there still.
         for line in 0..1_000 {
-            board.close(line);
-            board.close(line);
+            board.close(line, []);
+            board.close(line, []);
         }
         assert_eq!(board.bytes(), 0, "seed {seed}: not all is given back");
     }

@@ -97,7 +97,7 @@ impl Switchboard {
                 Routed::To(line, body)
             }
             (Some(line), Some(token)) if self.is_silent(line) && token.len() > TOKEN_BYTES_MAX => {
-                self.close(line);
+                self.close(line, []);
                 Routed::Reply(denied(&address, "unauthorized"))
             }
             (Some(line), Some(token)) if self.is_silent(line) => self.asks(line, token),
@@ -124,7 +124,7 @@ impl Switchboard {
     pub fn accept(&mut self, line: usize) -> Option<Vec<Bytes>> {
         let found = self.lines.get_mut(line)?.as_mut()?;
         if matches!(found.stage, Stage::Left) {
-            self.close(line);
+            self.close(line, []);
             return None;
         }
         let stage = std::mem::replace(&mut found.stage, Stage::Accepted);
@@ -135,7 +135,7 @@ impl Switchboard {
     pub fn refuse(&mut self, line: usize, reason: &str) -> Vec<Routed> {
         let has_left = matches!(self.lines.get(line), Some(Some(Line { stage: Stage::Left, .. })));
         let told = self.address(line).filter(|_| !has_left).map(|address| Routed::Reply(denied(address, reason)));
-        told.into_iter().chain(self.close(line)).collect()
+        told.into_iter().chain(self.close(line, [])).collect()
     }
 
     /// Forgets an address before it is accepted; its number is not used again while its token is looked at.
@@ -148,13 +148,14 @@ impl Switchboard {
             // It still counts as one that is not accepted.
             self.pending += 1;
         } else {
-            self.close(line);
+            self.close(line, []);
         }
         Routed::Nothing
     }
 
-    /// Forgets an address whose document has ended. Returns what the client has said to it after that, for its next life.
-    pub fn close(&mut self, line: usize) -> Vec<Routed> {
+    /// Forgets an address whose document has ended. `unread`: what the document has not looked at any more. Returns what the client has said to the address
+    /// after that, for its next life: it may show a token before it is known here that the document has ended.
+    pub fn close(&mut self, line: usize, unread: impl IntoIterator<Item = Bytes>) -> Vec<Routed> {
         let mut next_life = Vec::new();
         if let Some(found) = self.lines.get_mut(line).and_then(Option::take) {
             match found.stage {
@@ -164,6 +165,11 @@ impl Switchboard {
                     self.queued_messages -= queue.len();
                     self.queued_bytes -= queue.iter().map(Bytes::len).sum::<usize>();
                     next_life.extend(queue.into_iter().map(|body| self.deliver(found.address.clone(), body)));
+                }
+                Stage::Accepted => {
+                    self.by_address.remove(&found.address);
+                    let later = unread.into_iter().skip_while(|body| token_in(body).is_none());
+                    next_life.extend(later.map(|body| self.deliver(found.address.clone(), body)));
                 }
                 stage => {
                     self.by_address.remove(&found.address);

@@ -4,6 +4,7 @@
 //! No tokio, no clock, no randomness, no disk and no log output: `now` is an argument, and what has to happen outside is an effect.
 
 mod awareness;
+pub mod hub;
 mod limits;
 mod member;
 mod message;
@@ -12,7 +13,8 @@ mod rules;
 mod snapshot;
 
 pub use document::{StateVector, Update, wire::Invalid};
-pub use limits::Limits;
+pub use hub::Hub;
+pub use limits::{HubLimits, Limits};
 pub use member::{Access, Kind, MemberId};
 pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
 pub use room::{Room, Stored};

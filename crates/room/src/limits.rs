@@ -43,3 +43,63 @@ impl Default for Limits {
         }
     }
 }
+
+/// What a room database lets its members do at most, as far as its room knows: bounds of the database itself are the database's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubLimits {
+    /// Tables and queries together that one member may be subscribed to: a console has a few dozen, a generated client one for each table.
+    pub subscriptions_per_member_max: usize,
+    /// Bytes of the names and queries of one member's subscriptions: 2,000 queries of 1 KiB.
+    pub subscription_bytes_per_member_max: usize,
+    /// Members that may be subscribed to one table: each change of a row is sent to all of them.
+    pub members_per_table_max: usize,
+    /// Questions of one member that the database has not answered: a page that asks for everything at once has dozens.
+    pub questions_per_member_max: usize,
+    /// Bytes of them: two of the largest insertions, each of 16 MiB.
+    pub question_bytes_per_member_max: usize,
+    /// Bytes at the database for all members, also for those who have left. Beyond it the room takes no input until there are answers.
+    pub question_bytes_max: usize,
+    /// Questions at the database of all members, likewise: who comes back again and again does not get more by it.
+    pub questions_max: usize,
+    /// Reruns of live queries at the database at the same time: more would keep other questions of the room waiting.
+    pub reruns_max: usize,
+    /// Between two results of one live query: what changes faster cannot be read anyway.
+    pub rerun_pause_ms: u64,
+    /// A cursor is forgotten after so long.
+    pub cursor_expiry_ms: u64,
+    /// The presence of somebody is forgotten after so long.
+    pub presence_expiry_ms: u64,
+    /// JSON string of the name that one is shown under: user ids have 256 bytes at most.
+    pub memory_label_bytes_max: usize,
+    /// JSON of one cursor or presence: a cursor takes 100 bytes.
+    pub memory_value_bytes_max: usize,
+    /// Cursors and presences of one user: a page has one of each, somebody with many pages some dozens. At their largest they are an eighth of the room's.
+    pub memories_per_user_max: usize,
+    /// Cursors and presences of a room.
+    pub memories_max: usize,
+    /// Bytes of them: each list of presence is sent whole, and asked for every 5 s.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self {
+            subscriptions_per_member_max: 2_000,
+            subscription_bytes_per_member_max: 2 << 20,
+            members_per_table_max: 10_000,
+            questions_per_member_max: 256,
+            question_bytes_per_member_max: 32 << 20,
+            question_bytes_max: 128 << 20,
+            questions_max: 10_000,
+            reruns_max: 16,
+            rerun_pause_ms: 500,
+            cursor_expiry_ms: 30_000,
+            presence_expiry_ms: 60_000,
+            memory_label_bytes_max: 1 << 10,
+            memory_value_bytes_max: 16 << 10,
+            memories_per_user_max: 64,
+            memories_max: 20_000,
+            memory_bytes_max: 8 << 20,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Dialects translate their bytes into `Input` and encode `Event`; the room's task carries out `Effect`. No dialect is named here.
 
+use crate::hub;
 use crate::member::{Access, Kind, MemberId};
 use bytes::Bytes;
 use document::{Exceeded, StateVector, Update};
@@ -101,8 +102,17 @@ pub enum Input {
     },
     /// Everybody is told whose presence changed since the last time. Wanted soon while `Room::presence_waits`: one message then stands for many.
     TellPresence,
-    /// Time has passed. Wanted at least every 3 s while `Room::wants_ticks`.
+    /// Time has passed. Wanted at least every 3 s while `Rules::wants_ticks`, and at `Rules::wakes_at_ms`.
     Tick,
+    /// A member wants something of a room database.
+    Tables(MemberId, Box<hub::Request>),
+    /// The database has answered a question. Those that changed something have to come in the order of their commits.
+    Answered {
+        /// Which one.
+        ticket: u64,
+        /// What has become of it.
+        outcome: Box<hub::Outcome>,
+    },
 }
 
 impl Input {
@@ -113,6 +123,7 @@ impl Input {
             | Self::Sync(member, _)
             | Self::SyncInOne(member, _)
             | Self::QueryAwareness { member, .. } => Some(*member),
+            Self::Tables(member, request) if matches!(**request, hub::Request::GetMemory { .. }) => Some(*member),
             _ => None,
         }
     }
@@ -126,6 +137,7 @@ impl Input {
             Self::Awareness(_, bytes) | Self::Mark(_, bytes) | Self::Relay { payload: bytes, .. } => bytes.len(),
             Self::Present(_, state) => state.as_ref().map_or(0, Bytes::len),
             Self::Sync(_, vector) | Self::SyncInOne(_, vector) => std::mem::size_of_val(vector.entries()),
+            Self::Tables(_, request) => request.bytes(),
             _ => 0,
         }
     }
@@ -170,6 +182,8 @@ pub enum Event {
     Marked(Bytes),
     /// Something the member sent is not done.
     Denied(Denied),
+    /// What happens in a room database.
+    Tables(hub::News),
 }
 
 impl Event {
@@ -191,6 +205,7 @@ impl Event {
             Self::Saved { update } => update.as_ref().map_or(0, Bytes::len),
             Self::Presence(states) => states.iter().map(Shown::bytes).sum(),
             Self::Welcome { people, .. } => people.len() * size_of::<Person>(),
+            Self::Tables(news) => news.bytes(),
             Self::Durable(_) | Self::Denied(_) | Self::Arrived(_) | Self::Departed(_) => 0,
         }
     }
@@ -328,6 +343,8 @@ pub enum Effect {
     Place(MemberId),
     /// End a member's connection. It will `Leave` when its socket is gone.
     Close(MemberId, Closing),
+    /// Ask the database of the room. It answers by `Input::Answered`, later and in any order.
+    Ask(hub::Question),
 }
 
 /// Effects in order. Reused from batch to batch.

@@ -135,6 +135,8 @@ impl Rules for Room {
             Input::Compacted { snapshot_bytes } => self.compact(snapshot_bytes),
             Input::TellPresence => self.tell_presence(effects),
             Input::Tick => self.tick(now_ms),
+            // For rooms that are databases.
+            Input::Tables(..) | Input::Answered { .. } => {}
         }
     }
 

@@ -25,6 +25,11 @@ pub trait Rules: Debug + Send {
     /// True while something in it ends by itself: give it `Input::Tick` every few seconds.
     fn wants_ticks(&self) -> bool;
 
+    /// When something in it is to happen by itself, in milliseconds since the Unix epoch: give it `Input::Tick` then.
+    fn wakes_at_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// True while presence changed and nobody was told: give it `Input::TellPresence` soon.
     fn presence_waits(&self) -> bool {
         false

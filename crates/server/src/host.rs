@@ -408,6 +408,8 @@ impl Open {
                     told.push_back(slot_of(member));
                 }
             }
+            // Only room databases ask, and no mount leads to one yet.
+            Effect::Ask(_) => {}
         }
     }
 

@@ -64,7 +64,8 @@ impl Dialect for JsonYjs {
             | Event::Arrived(_)
             | Event::Departed(_)
             | Event::Relayed(..)
-            | Event::Marked(_) => return None,
+            | Event::Marked(_)
+            | Event::Tables(_) => return None,
         };
         for part in ["{\"type\":\"", kind, "\",\"data\":"] {
             out.extend_from_slice(part.as_bytes());

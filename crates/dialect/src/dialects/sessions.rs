@@ -87,7 +87,8 @@ impl Dialect for Sessions {
             | Event::Awareness(_)
             | Event::Welcome { .. }
             | Event::Relayed(..)
-            | Event::Marked(_) => return None,
+            | Event::Marked(_)
+            | Event::Tables(_) => return None,
         };
         out.extend_from_slice(text.as_bytes());
         Some(Body { kind: Kind::Text, rest: &NO_BODY })

@@ -40,7 +40,8 @@ pub(super) fn write<'a>(event: &'a Event, out: &mut Vec<u8>) -> Option<Body<'a>>
         | Event::Arrived(_)
         | Event::Departed(_)
         | Event::Relayed(..)
-        | Event::Marked(_) => return None,
+        | Event::Marked(_)
+        | Event::Tables(_) => return None,
     };
     out.extend_from_slice(kind);
     write_var_uint(out, body.len() as u64);

@@ -173,6 +173,7 @@ impl World {
             }
             Effect::Place(_) => {}
             Effect::Close(member, closing) => panic!("{member:?} closed: {closing:?}"),
+            Effect::Ask(question) => panic!("a document asks no database: {question:?}"),
         }
     }
 

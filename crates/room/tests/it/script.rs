@@ -147,6 +147,7 @@ impl Stage {
             Effect::Place(id) => format!("place {}", self.who(*id)),
             Effect::Close(id, Closing::Beyond(limit)) => format!("close {}: {limit}", self.who(*id)),
             Effect::Close(id, closing) => format!("close {}: {closing:?}", self.who(*id)),
+            Effect::Ask(question) => panic!("a document asks no database: {question:?}"),
         }
     }
 
@@ -253,6 +254,7 @@ fn event_in_words(event: &Event) -> String {
         Event::Departed(person) => format!("departed {} ({})", person.id, person.name),
         Event::Relayed(Topic(topic), bytes) => format!("relayed {topic} {}", String::from_utf8_lossy(bytes)),
         Event::Marked(bytes) => format!("marked {}", String::from_utf8_lossy(bytes)),
+        Event::Tables(news) => panic!("a document has no tables: {news:?}"),
     }
 }
 

@@ -272,7 +272,7 @@ pub const ANNOUNCEMENTS: Topic = dialects::hocuspocus::TOPIC;
 pub static NO_BODY: Bytes = Bytes::new();
 
 /// Every dialect of this build.
-pub static ALL: [&dyn Dialect; 5] = [Y_WEBSOCKET, HOCUSPOCUS, Y_SWEET, JSON_YJS, SESSIONS];
+pub static ALL: [&dyn Dialect; 6] = [Y_WEBSOCKET, HOCUSPOCUS, Y_SWEET, JSON_YJS, SESSIONS, ROOM_DB];
 
 /// The stock Yjs WebSocket provider's protocol.
 pub static Y_WEBSOCKET: &dyn Dialect = &dialects::y_websocket::YWebsocket { echo: true };
@@ -292,5 +292,8 @@ pub static JSON_YJS: &dyn Dialect = &dialects::json_yjs::JsonYjs;
 /// Documents with people who join and leave.
 pub static SESSIONS: &dyn Dialect = &dialects::sessions::Sessions;
 
-/// The same without the copy of its own updates to their author, for deployments that have switched it off.
+/// A SQL database for each room.
+pub static ROOM_DB: &dyn Dialect = &dialects::room_db::RoomDb;
+
+/// The stock Yjs protocol without the copy of its own updates to their author, for deployments that have switched it off.
 pub static Y_WEBSOCKET_SILENT: &dyn Dialect = &dialects::y_websocket::YWebsocket { echo: false };

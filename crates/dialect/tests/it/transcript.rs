@@ -12,11 +12,18 @@
 //!   `tick SECONDS`                            time passes
 //!   `restart`, `power-cut`                    the process starts anew with all that was logged, or with what was durable
 //!   `limit NAME VALUE`, `silent`              first lines: another bound; authors are not echoed
+//! In a room database, which is asked in the order of `1`, `2`, ..., and answers in any:
+//!   `?1 A METHOD PAYLOAD [again]`             the database is asked this next, on behalf of A; `again`: a live query
+//!   `=1 OUTCOME`                              it answers (`database.rs` says how outcomes are written)
+//!   `may A read`, `may A write`               what A may do from now on
 //! All that a line has as its effect must be listed below it; only the order between different clients is free.
 
+use crate::database;
 use dialect::{ALL, Act, Dialect, Entry, Frame, Session, Told};
 use document::MessageLimits;
-use room::{Access, Author, Closing, Effect, Event, Input, Kind, Limits, MemberId, Room, Rules, Stored};
+use room::{
+    Access, Author, Closing, Effect, Event, Hub, HubLimits, Input, Kind, Limits, MemberId, Room, Rules, Stored, hub,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
@@ -25,6 +32,8 @@ pub(crate) fn play(transcript: &str, loud: &'static dyn Dialect, silent: &'stati
     let mut stage = Stage {
         dialect: loud,
         limits: Limits::default(),
+        hub_limits: HubLimits::default(),
+        questions: VecDeque::new(),
         places: BTreeMap::new(),
         clients: BTreeMap::new(),
         joined: 0,
@@ -45,6 +54,9 @@ pub(crate) fn play(transcript: &str, loud: &'static dyn Dialect, silent: &'stati
 struct Stage {
     dialect: &'static dyn Dialect,
     limits: Limits,
+    hub_limits: HubLimits,
+    /// What databases were asked and no line has named yet.
+    questions: VecDeque<hub::Question>,
     places: BTreeMap<String, Place>,
     clients: BTreeMap<char, Client>,
     joined: u64,
@@ -53,7 +65,7 @@ struct Stage {
 
 /// A room and what the store has of it.
 struct Place {
-    room: Room,
+    room: Box<dyn Rules>,
     stored: Stored,
 }
 
@@ -76,6 +88,11 @@ impl Stage {
         let mut characters = action.chars();
         let (who, what) = (characters.next().unwrap_or_default(), characters.next().unwrap_or_default());
         let rest = characters.as_str().trim();
+        match who {
+            '?' => return self.expect_question(&action[1..]),
+            '=' => return self.nothing_more().and_then(|()| self.answer(&action[1..])),
+            _ => {}
+        }
         if !who.is_ascii_uppercase() {
             self.nothing_more()?;
             return self.direct(action);
@@ -106,10 +123,19 @@ impl Stage {
             "durable" => self.sync_disks(number(1).unwrap_or(u64::MAX)),
             "tick" => {
                 for _ in 0..number(1)? {
-                    self.now_ms += 1000;
+                    let until_ms = self.now_ms + 1000;
+                    self.wake_until(until_ms);
+                    self.now_ms = until_ms;
                     let rooms: Vec<String> = self.places.keys().cloned().collect();
                     rooms.iter().for_each(|room| self.handle(room, vec![Input::Tick]));
                 }
+            }
+            "may" => {
+                let who = words.get(1).and_then(|who| who.chars().next()).unwrap_or_default();
+                let client = self.clients.get(&who).ok_or("was never connected")?;
+                let access = if words.get(2) == Some(&"read") { Access::Read } else { Access::Write };
+                let (room, input) = (client.room.clone(), Input::SetAccess(client.member, access));
+                self.handle(&room, vec![input]);
             }
             "restart" => self.restart(false),
             "power-cut" => self.restart(true),
@@ -120,6 +146,10 @@ impl Stage {
                     "parked_bytes_max" => self.limits.document.parked_bytes_max = value,
                     "depth_max" => self.limits.document.depth_max = value as u32,
                     "update_bytes_max" => self.limits.message.update_bytes_max = value,
+                    "subscriptions_per_member_max" => self.hub_limits.subscriptions_per_member_max = value,
+                    "members_per_table_max" => self.hub_limits.members_per_table_max = value,
+                    "questions_per_member_max" => self.hub_limits.questions_per_member_max = value,
+                    "memories_per_user_max" => self.hub_limits.memories_per_user_max = value,
                     other => return Err(format!("no limit {other:?}")),
                 }
             }
@@ -209,10 +239,14 @@ impl Stage {
     }
 
     fn tell_room(&mut self, room: &str, input: Input, effects: &mut Vec<Effect>) {
-        let limits = self.limits;
-        let empty = || Place {
-            room: Room::load(&Stored::default(), limits).expect("an empty room"),
-            stored: Stored::default(),
+        let (limits, hub_limits, is_database) = (self.limits, self.hub_limits, self.dialect.name() == "room-db");
+        let empty = || {
+            let room: Box<dyn Rules> = if is_database {
+                Box::new(Hub::new(hub_limits))
+            } else {
+                Box::new(Room::load(&Stored::default(), limits).expect("an empty room"))
+            };
+            Place { room, stored: Stored::default() }
         };
         let place = self.places.entry(room.to_owned()).or_insert_with(empty);
         place.room.handle(input, self.now_ms, effects);
@@ -242,7 +276,43 @@ impl Stage {
             Effect::Send(member, event) => self.tell(member, &event, true),
             Effect::Place(_) => {}
             Effect::Close(member, closing) => self.close(room, member, &closing),
+            Effect::Ask(question) => self.questions.push_back(question),
         }
+    }
+
+    /// Wakes rooms at the times that they have set.
+    fn wake_until(&mut self, until_ms: u64) {
+        let next = |stage: &Self| {
+            let wakes = stage.places.iter().filter_map(|(room, place)| Some((place.room.wakes_at_ms()?, room.clone())));
+            wakes.filter(|(at_ms, _)| *at_ms < until_ms).min()
+        };
+        while let Some((at_ms, room)) = next(self) {
+            self.now_ms = at_ms.max(self.now_ms);
+            self.handle(&room, vec![Input::Tick]);
+        }
+    }
+
+    fn expect_question(&mut self, expected: &str) -> Result<(), String> {
+        let question = self.questions.pop_front().ok_or_else(|| format!("but nothing is asked\n{}", self.pending()))?;
+        let asked = self.shown_question(&question);
+        let expected = expected.trim();
+        if asked == expected { Ok(()) } else { Err(format!("  but it is: ?{asked}\n{}", self.pending())) }
+    }
+
+    fn shown_question(&self, question: &hub::Question) -> String {
+        let asker = self.clients.iter().find(|(_, client)| client.member == question.member);
+        let asker = asker.map_or('-', |(who, _)| *who);
+        let payload = String::from_utf8_lossy(&question.payload);
+        let again = if question.is_rerun { " again" } else { "" };
+        format!("{} {asker} {} {payload}{again}", question.ticket, question.method)
+    }
+
+    fn answer(&mut self, line: &str) -> Result<(), String> {
+        let (ticket, outcome) = line.split_once(' ').ok_or("no outcome")?;
+        let ticket = ticket.parse().map_err(|_| format!("{ticket:?} is no ticket"))?;
+        let outcome = Box::new(database::outcome(outcome)?);
+        self.handle("", vec![Input::Answered { ticket, outcome }]);
+        Ok(())
     }
 
     fn close(&mut self, room: &str, member: MemberId, closing: &Closing) {
@@ -282,7 +352,7 @@ impl Stage {
             }
             place.stored.head = place.stored.changes.len() as u64;
             place.stored.durable = place.stored.head;
-            place.room = Room::load(&place.stored, self.limits).expect("what was logged can be read");
+            place.room = Box::new(Room::load(&place.stored, self.limits).expect("what was logged can be read"));
         }
     }
 
@@ -302,7 +372,7 @@ impl Stage {
 
     /// Everything that was sent must have been expected.
     fn nothing_more(&self) -> Result<(), String> {
-        if self.clients.values().all(|client| client.sent.is_empty()) {
+        if self.questions.is_empty() && self.clients.values().all(|client| client.sent.is_empty()) {
             Ok(())
         } else {
             Err(format!("before it, not expected:\n{}", self.pending()))
@@ -315,7 +385,7 @@ impl Stage {
             .clients
             .iter()
             .flat_map(|(&who, client)| client.sent.iter().map(move |sent| format!("  {}\n", shown(who, sent))));
-        all.collect()
+        all.chain(self.questions.iter().map(|question| format!("  ?{}\n", self.shown_question(question)))).collect()
     }
 }
 

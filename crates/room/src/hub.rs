@@ -3,6 +3,7 @@
 //! The database itself is asked by `Effect::Ask` and answers by `Input::Answered`; the server carries both. Called by the room's task like any other room.
 //! Nothing is ever logged: what is durable is the database's business, and it answers when it is. Knows no SQL, and nothing of the JSON that passes.
 
+mod commit;
 mod listeners;
 mod live;
 mod memory;
@@ -18,6 +19,7 @@ use crate::member::{Access, MemberId};
 use crate::message::{Author, Closing, Effect, Effects, Event, Input};
 use crate::rules::Rules;
 use bytes::Bytes;
+use commit::Untold;
 use listeners::{Listeners, Reason, folded};
 use live::{Audience, Learnt, Live};
 use memory::Memory;
@@ -43,6 +45,7 @@ pub struct Hub {
     listeners: Listeners,
     live: Live,
     memory: Memory,
+    untold: Untold,
     /// What the database has not answered, by ticket.
     questions: BTreeMap<u64, Asked>,
     question_bytes: usize,
@@ -154,6 +157,7 @@ impl Rules for Hub {
             | Input::Compacted { .. }
             | Input::TellPresence => {}
         }
+        self.tell(effects);
         self.rerun(now_ms, effects);
     }
 
@@ -166,11 +170,17 @@ impl Rules for Hub {
     }
 
     fn bytes(&self) -> usize {
-        self.members.len() * MEMBER_BYTES + self.subscription_bytes + self.question_bytes + self.memory.bytes()
+        self.members.len() * MEMBER_BYTES
+            + self.subscription_bytes
+            + self.question_bytes
+            + self.memory.bytes()
+            + self.untold.bytes()
     }
 
     fn is_congested(&self) -> bool {
-        self.question_bytes > self.limits.question_bytes_max || self.questions.len() >= self.limits.questions_max
+        let is_asking =
+            self.question_bytes > self.limits.question_bytes_max || self.questions.len() >= self.limits.questions_max;
+        is_asking || !self.untold.is_empty()
     }
 
     fn wants_ticks(&self) -> bool {
@@ -178,6 +188,9 @@ impl Rules for Hub {
     }
 
     fn wakes_at_ms(&self) -> Option<u64> {
+        if !self.untold.is_empty() {
+            return Some(0);
+        }
         self.live.wakes_at_ms(self.limits.reruns_max)
     }
 }
@@ -192,6 +205,7 @@ impl Hub {
             listeners: Listeners::default(),
             live: Live::default(),
             memory: Memory::default(),
+            untold: Untold::default(),
             questions: BTreeMap::new(),
             question_bytes: 0,
             last_ticket: 0,
@@ -211,6 +225,7 @@ impl Hub {
             && self.listeners.is_empty()
             && self.live.is_empty()
             && self.memory.is_empty()
+            && self.untold.is_empty()
             && self.questions.is_empty()
             && (self.question_bytes, self.subscription_bytes) == (0, 0)
     }
@@ -505,7 +520,7 @@ impl Hub {
         let keys: Vec<Arc<str>> = tables.iter().map(|table| key_of(table)).collect();
         let learnt = matches!(answer, Answer::Rows { .. }).then_some(Learnt { is_personal, tables: &keys });
         let not_before_ms = now_ms.saturating_add(self.limits.rerun_pause_ms);
-        let Some(asked) = asked else { return self.tell_changes(changes, schema, effects) };
+        let Some(asked) = asked else { return self.commit(changes, schema) };
         self.question_bytes -= asked.bytes;
         if let Purpose::Rerun { number, audience, user } = &asked.purpose {
             let told = self.live.finish(*number, audience, user, learnt, asked.changes, not_before_ms);
@@ -513,10 +528,10 @@ impl Hub {
             for (member, query_id) in told {
                 send(member, News::Result { query_id, answer: answer.clone() }, effects);
             }
-            return self.tell_changes(changes, schema, effects);
+            return self.commit(changes, schema);
         }
         let Some(member) = self.members.get_mut(&asked.member) else {
-            return self.tell_changes(changes, schema, effects);
+            return self.commit(changes, schema);
         };
         member.questions -= 1;
         member.question_bytes -= asked.bytes;
@@ -532,55 +547,7 @@ impl Hub {
         }
         // Before it is told of its own change.
         reply(asked.member, asked.method, asked.echo, answer, effects);
-        self.tell_changes(changes, schema, effects);
-    }
-
-    /// Tells what has changed to those who want to hear of it and may.
-    fn tell_changes(&mut self, changes: Vec<RowChange>, schema: Option<Bytes>, effects: &mut Effects) {
-        let mut touched: Vec<Touched> = Vec::new();
-        for change in changes {
-            let table = self.listeners.get(&folded(&change.table));
-            let place = touched.iter().position(|known| known.table == change.table && known.action == change.action);
-            let place = place.unwrap_or_else(|| {
-                touched.push(Touched::by(&change));
-                touched.len() - 1
-            });
-            touched[place].add(&change.readers);
-            let Some(table) = table else { continue };
-            let (readers, except) = (change.readers.clone(), change.except.clone());
-            let change = Told::new(change);
-            if readers.is_none() && except.is_none() && table.len() == self.members.len() {
-                publish(News::RowChanged(change.clone()), effects);
-            } else {
-                let tell = |member, _: &_| send(member, News::RowChanged(change.clone()), effects);
-                table.each(readers.as_deref(), except.as_deref(), |user| self.members_of(user), tell);
-            }
-            touched[place].first.get_or_insert(change);
-        }
-        if let Some(schema) = &schema {
-            publish(News::Schema(schema.clone()), effects);
-        }
-        for touched in &touched {
-            let Some(table) = self.listeners.get(&folded(&touched.table)).filter(|table| table.is_watched()) else {
-                continue;
-            };
-            let Some(change) = &touched.first else { continue };
-            let readers = (!touched.is_for_all).then_some(&touched.users);
-            let tell = |member, queries: &BTreeSet<Bytes>| {
-                for query_id in queries {
-                    send(member, News::Refresh { query_id: query_id.clone(), change: change.clone() }, effects);
-                }
-            };
-            table.each(readers, None, |user| self.members_of(user), tell);
-        }
-        for touched in touched {
-            let readers = (!touched.is_for_all).then(|| Arc::new(touched.users));
-            self.live.changed(&folded(&touched.table), &readers);
-        }
-        if schema.is_some() {
-            // A table may be another one under the same name.
-            self.live.all_changed();
-        }
+        self.commit(changes, schema);
     }
 
     /// Asks again what has changed, as much at a time as may be.
@@ -593,37 +560,6 @@ impl Hub {
 
     fn members_of(&self, user: &Author) -> &[MemberId] {
         self.users.get(user).map(Vec::as_slice).unwrap_or_default()
-    }
-}
-
-/// What a commit has done to a table, in one way.
-struct Touched {
-    table: Arc<str>,
-    action: Action,
-    /// The first such change that somebody was told of.
-    first: Option<Arc<Told<RowChange>>>,
-    is_for_all: bool,
-    /// Who may know of any of them.
-    users: BTreeSet<Author>,
-    /// Most rows of a commit have the same readers.
-    last: Readers,
-}
-
-impl Touched {
-    fn by(change: &RowChange) -> Self {
-        let (table, action) = (change.table.clone(), change.action);
-        Self { table, action, first: None, is_for_all: false, users: BTreeSet::new(), last: None }
-    }
-
-    fn add(&mut self, readers: &Readers) {
-        match (readers, &self.last) {
-            (None, _) => self.is_for_all = true,
-            (Some(readers), Some(last)) if Arc::ptr_eq(readers, last) => {}
-            (Some(readers), _) => {
-                self.users.extend(readers.iter().cloned());
-                self.last = Some(readers.clone());
-            }
-        }
     }
 }
 

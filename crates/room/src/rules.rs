@@ -25,7 +25,7 @@ pub trait Rules: Debug + Send {
     /// True while something in it ends by itself: give it `Input::Tick` every few seconds.
     fn wants_ticks(&self) -> bool;
 
-    /// When something in it is to happen by itself, in milliseconds since the Unix epoch: give it `Input::Tick` then.
+    /// When something in it is to happen by itself, in milliseconds since the Unix epoch: give it `Input::Tick` then. What is past: in the next turn.
     fn wakes_at_ms(&self) -> Option<u64> {
         None
     }

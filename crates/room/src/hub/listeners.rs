@@ -122,32 +122,43 @@ impl Table {
         self.watching > 0
     }
 
-    /// Calls `tell` for each listener whose user is among `readers` (none: all) and not among `except`, with the queries that it watches. `members_of`:
-    /// those of a user in the whole room.
+    /// Calls `tell` for each listener whose user is among `readers` (none: all) and not among `except`. `members_of`: those of a user in
+    /// the whole room.
     pub(super) fn each<'a>(
         &'a self,
         readers: Option<&BTreeSet<Author>>,
         except: Option<&BTreeSet<Author>>,
         members_of: impl Fn(&Author) -> &'a [MemberId],
-        mut tell: impl FnMut(MemberId, &'a BTreeSet<Bytes>),
+        mut tell: impl FnMut(MemberId),
     ) {
         let is_told = |listening: &Listening| !except.is_some_and(|except| except.contains(&listening.user));
         match readers {
             // Few may read what many listen to.
             Some(readers) if readers.len() < self.members.len() => {
                 for member in readers.iter().flat_map(members_of) {
-                    if let Some(listening) = self.members.get(member).filter(|listening| is_told(listening)) {
-                        tell(*member, &listening.queries);
+                    if self.members.get(member).is_some_and(is_told) {
+                        tell(*member);
                     }
                 }
             }
             _ => {
                 for (member, listening) in &self.members {
                     if readers.is_none_or(|readers| readers.contains(&listening.user)) && is_told(listening) {
-                        tell(*member, &listening.queries);
+                        tell(*member);
                     }
                 }
             }
         }
+    }
+
+    /// Those who watch queries, from this one on, and whose user is among `readers`, with the queries.
+    pub(super) fn watchers<'a>(
+        &'a self,
+        from: MemberId,
+        readers: Option<&'a BTreeSet<Author>>,
+    ) -> impl Iterator<Item = (MemberId, &'a BTreeSet<Bytes>)> {
+        let watch = self.members.range(from..).filter(|(_, listening)| !listening.queries.is_empty());
+        let may = watch.filter(move |(_, listening)| readers.is_none_or(|readers| readers.contains(&listening.user)));
+        may.map(|(member, listening)| (*member, &listening.queries))
     }
 }

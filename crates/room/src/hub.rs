@@ -21,7 +21,7 @@ use crate::rules::Rules;
 use bytes::Bytes;
 use commit::Untold;
 use listeners::{Listeners, Reason, folded};
-use live::{Audience, Learnt, Live};
+use live::{Audience, Learnt, Live, Start};
 use memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ use std::sync::Arc;
 const READ_ONLY: &str = "API key lacks the 'write' scope";
 /// Of a table's name that is repeated to who has sent it.
 const NAME_CHARACTERS_MAX: usize = 64;
+/// A live query rests for as long as its last run took, but not longer than this: so it never takes more than half of the database's time.
+const REST_MS_MAX: u64 = 10_000;
 /// Of a subscription or a question beside what it carries: nodes of trees.
 const OVERHEAD_BYTES: usize = 192;
 /// Of a member, likewise.
@@ -115,7 +117,7 @@ enum Purpose {
     /// It has asked, and will be told again.
     First { number: u64, query_id: Option<Bytes> },
     /// A live query again.
-    Rerun { number: u64, audience: Audience, user: Author },
+    Rerun { number: u64, audience: Audience, user: Author, started_ms: u64 },
 }
 
 impl Rules for Hub {
@@ -509,7 +511,7 @@ impl Hub {
         let changes = self.live.changes().count();
         self.question_bytes += bytes;
         self.questions.insert(ticket, Asked { member: id, method, echo, bytes, purpose, changes });
-        effects.push(Effect::Ask(Question { ticket, member: id, method, payload, is_rerun }));
+        effects.push(Effect::Ask(Box::new(Question { ticket, member: id, method, payload, is_rerun })));
         true
     }
 
@@ -522,7 +524,9 @@ impl Hub {
         let not_before_ms = now_ms.saturating_add(self.limits.rerun_pause_ms);
         let Some(asked) = asked else { return self.commit(changes, schema) };
         self.question_bytes -= asked.bytes;
-        if let Purpose::Rerun { number, audience, user } = &asked.purpose {
+        if let Purpose::Rerun { number, audience, user, started_ms } = &asked.purpose {
+            let took_ms = now_ms.saturating_sub(*started_ms).min(REST_MS_MAX);
+            let not_before_ms = not_before_ms.max(now_ms.saturating_add(took_ms));
             let told = self.live.finish(*number, audience, user, learnt, asked.changes, not_before_ms);
             let answer = Told::new(answer);
             for (member, query_id) in told {
@@ -553,7 +557,8 @@ impl Hub {
     /// Asks again what has changed, as much at a time as may be.
     fn rerun(&mut self, now_ms: u64, effects: &mut Effects) {
         while let Some(start) = self.live.start(now_ms, self.limits.reruns_max) {
-            let purpose = Purpose::Rerun { number: start.number, audience: start.audience, user: start.user };
+            let Start { number, audience, user, .. } = start;
+            let purpose = Purpose::Rerun { number, audience, user, started_ms: now_ms };
             self.ask(start.member, EXECUTE, start.payload, Bytes::new(), purpose, effects);
         }
     }

@@ -344,7 +344,7 @@ pub enum Effect {
     /// End a member's connection. It will `Leave` when its socket is gone.
     Close(MemberId, Closing),
     /// Ask the database of the room. It answers by `Input::Answered`, later and in any order.
-    Ask(hub::Question),
+    Ask(Box<hub::Question>),
 }
 
 /// Effects in order. Reused from batch to batch.

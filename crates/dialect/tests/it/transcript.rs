@@ -276,7 +276,7 @@ impl Stage {
             Effect::Send(member, event) => self.tell(member, &event, true),
             Effect::Place(_) => {}
             Effect::Close(member, closing) => self.close(room, member, &closing),
-            Effect::Ask(question) => self.questions.push_back(question),
+            Effect::Ask(question) => self.questions.push_back(*question),
         }
     }
 

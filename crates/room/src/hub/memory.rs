@@ -22,6 +22,8 @@ pub(super) struct Memory {
     /// The names that each user has taken.
     names: BTreeMap<Author, BTreeSet<Name>>,
     bytes: usize,
+    /// Nothing ends before this: who fills the memory cannot have it looked through at each attempt.
+    next_end_ms: u64,
     /// The last lists, until something in them changes or ends.
     lists: [Option<List>; 2],
 }
@@ -93,6 +95,7 @@ impl Memory {
         };
         let (shown, until_ms) = (Arc::new(shown), now_ms.saturating_add(expiry_ms));
         self.bytes += bytes;
+        self.next_end_ms = self.next_end_ms.min(until_ms);
         self.names.entry(user.clone()).or_default().insert(name.clone());
         self.entries.insert(name, Entry { user: user.clone(), shown: shown.clone(), until_ms });
         Ok(shown)
@@ -122,11 +125,14 @@ impl Memory {
 
     /// Drops what has ended.
     pub(super) fn expire(&mut self, now_ms: u64) {
+        if now_ms < self.next_end_ms {
+            return;
+        }
         let ended = self.entries.iter().filter(|(_, entry)| entry.until_ms <= now_ms).map(|(name, _)| name.clone());
         for name in ended.collect::<Vec<_>>() {
             self.remove(&name);
         }
-        self.lists = [None, None];
+        self.next_end_ms = self.entries.values().map(|entry| entry.until_ms).min().unwrap_or(u64::MAX);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -304,7 +304,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Place(_) => {}
-                Effect::Ask(question) => self.ask(question),
+                Effect::Ask(question) => self.ask(*question),
                 Effect::Send(member, Event::Tables(news)) => self.tell(member, &news),
                 Effect::Publish { except: None, event: Event::Tables(news) } => {
                     let members: Vec<MemberId> = self.clients.keys().copied().collect();

@@ -115,7 +115,7 @@ enum Purpose {
     /// The member has asked.
     Call,
     /// It has asked, and will be told again.
-    First { number: u64, query_id: Option<Bytes> },
+    First { number: u64, table: Arc<str>, payload: Bytes, query_id: Option<Bytes> },
     /// A live query again.
     Rerun { number: u64, audience: Audience, user: Author, started_ms: u64 },
 }
@@ -426,7 +426,7 @@ impl Hub {
             self.count_subscription(id, with_name);
         }
         let Some(number) = self.live.find(&key, &payload) else { return };
-        let purpose = Purpose::First { number, query_id: query_id.clone() };
+        let purpose = Purpose::First { number, table: key, payload: payload.clone(), query_id: query_id.clone() };
         if !self.ask(id, EXECUTE, payload, echo, purpose, effects) {
             self.unwatch_unconfirmed(id, user, number, query_id);
         }
@@ -540,13 +540,14 @@ impl Hub {
         member.questions -= 1;
         member.question_bytes -= asked.bytes;
         let user = member.user.clone();
-        if let Purpose::First { number, query_id } = asked.purpose {
+        if let Purpose::First { number, table, payload, query_id } = asked.purpose {
             let is_kept = learnt.is_some() || matches!(answer, Answer::Failed { code: Some(TABLE_NOT_FOUND), .. });
-            if is_kept {
+            if !is_kept {
+                self.unwatch_unconfirmed(asked.member, &user, number, query_id);
+            } else if let Some(number) = self.live.find(&table, &payload) {
+                // It may have been ended and begun again since: then too this answer is perhaps the last, and must not stay if it is old.
                 let watcher = (asked.member, query_id);
                 self.live.confirm(number, &watcher, &user, learnt, asked.changes, not_before_ms);
-            } else {
-                self.unwatch_unconfirmed(asked.member, &user, number, query_id);
             }
         }
         // Before it is told of its own change.

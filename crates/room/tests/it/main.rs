@@ -7,6 +7,7 @@ mod awareness;
 mod convergence;
 mod guests;
 mod hub;
+mod hub_live;
 mod hub_model;
 mod hub_script;
 mod refusal;

@@ -528,6 +528,11 @@ impl Hub {
             let took_ms = now_ms.saturating_sub(*started_ms).min(REST_MS_MAX);
             let not_before_ms = not_before_ms.max(now_ms.saturating_add(took_ms));
             let told = self.live.finish(*number, audience, user, learnt, asked.changes, not_before_ms);
+            if learnt.is_none() && !self.members.contains_key(&asked.member) {
+                // It may have failed because nobody was there any more on whose behalf it was asked.
+                self.live.retry(*number, audience);
+                return self.commit(changes, schema);
+            }
             let answer = Told::new(answer);
             for (member, query_id) in told {
                 send(member, News::Result { query_id, answer: answer.clone() }, effects);

@@ -325,6 +325,15 @@ impl Live {
         told
     }
 
+    /// What was asked for this audience is to be asked again.
+    pub(super) fn retry(&mut self, number: u64, audience: &Audience) {
+        let run = self.queries.get_mut(&number).and_then(|query| query.runs.get_mut(audience));
+        if let Some(run) = run {
+            run.is_dirty = true;
+            self.schedule(number);
+        }
+    }
+
     /// A run that serves a user is to be made again when something has changed since then that its query reads.
     fn catch_up(&mut self, number: u64, user: &Author, asked: u64) {
         let Some(query) = self.queries.get_mut(&number) else { return };

@@ -253,3 +253,35 @@ fn what_never_worked_is_not_followed_but_a_missing_table_may_come() {
         > A: result of q rows 1",
     );
 }
+
+#[test]
+fn what_failed_on_behalf_of_somebody_who_left_is_asked_again_for_the_others() {
+    check(
+        "A joins as ann
+        > place A
+        B joins as bob
+        > place B
+        A follows S on x
+        > ask 1 A executeSQL S
+        answer 1 rows 1
+        > A: executeSQL rows 1
+        B follows S on x
+        > ask 2 B executeSQL S
+        answer 2 rows 1
+        > B: executeSQL rows 1
+        B calls updateRow
+        > ask 3 B updateRow {}
+        answer 3 done; x modified 1
+        > B: updateRow done
+        wait 500
+        > ask 4 A executeSQL S again
+        A leaves
+        answer 4 failed nobody there
+        wait 499
+        wait 1
+        > ask 5 B executeSQL S again
+        B leaves
+        answer 5 failed nobody there
+        wait 1000",
+    );
+}

@@ -1,0 +1,181 @@
+//! Group commit: all writes of a room that wait become one transaction, each in a savepoint, and are answered in their order when the commit
+//! is on disk. Threads of the writing lane call this; what a write does is in `src/methods`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+
+use crate::database::{Database, is_full, is_room_full, words};
+use crate::methods::{self, Ask, Refusal, insert};
+use crate::payload::Payload;
+use crate::rates::Rates;
+use crate::schedule::Job;
+use crate::{Method, Outcome, Settings, debounced, usage};
+
+/// What writes need besides the room.
+pub(crate) struct Desk<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) rates: &'a Rates,
+    pub(crate) commits: &'a AtomicU64,
+}
+
+/// Does the calls in their order and hands each outcome to `answer`.
+pub(crate) fn write(desk: &Desk<'_>, database: &Database, jobs: Vec<Job>, mut answer: impl FnMut(Job, Outcome)) {
+    let mut jobs = jobs.into_iter().peekable();
+    while let Some(job) = jobs.next() {
+        if let Some(text) = methods::lacks(&job.call) {
+            answer(job, Outcome::failed(text));
+        } else if job.call.method == Method::BatchInsert {
+            let outcome = insert::run(&database.writer(), &ask(desk, &job), desk.commits).unwrap_or_else(Outcome::from);
+            answer_counted(database, job, outcome, &mut answer);
+        } else {
+            let mut group = vec![job];
+            while let Some(next) =
+                jobs.next_if(|next| next.call.method != Method::BatchInsert && methods::lacks(&next.call).is_none())
+            {
+                group.push(next);
+            }
+            let outcomes = commit(desk, database, &group);
+            for (job, outcome) in group.into_iter().zip(outcomes) {
+                answer_counted(database, job, outcome, &mut answer);
+            }
+        }
+    }
+}
+
+/// Writes what waits in memory. The error is a sentence; the values then wait on.
+pub(crate) fn flush(desk: &Desk<'_>, database: &Database) -> Result<(), String> {
+    if !database.is_dirty() {
+        return Ok(());
+    }
+    let db = database.writer();
+    let result = begin(&db).and_then(|()| end(desk, database, &db, true));
+    result.map_err(|why| {
+        rollback(&db);
+        database.debounced().postpone();
+        database.usage().postpone();
+        words(&why)
+    })
+}
+
+fn ask<'a>(desk: &'a Desk<'_>, job: &'a Job) -> Ask<'a> {
+    Ask {
+        room: &job.room,
+        call: &job.call,
+        payload: Payload::of(&job.call.payload),
+        settings: desk.settings,
+        rates: desk.rates,
+        is_admitted: &job.is_admitted,
+    }
+}
+
+fn answer_counted(database: &Database, job: Job, outcome: Outcome, answer: &mut impl FnMut(Job, Outcome)) {
+    if !matches!(outcome.answer, crate::Answer::Failed(_)) {
+        database.usage().count(job.call.now_ms, true);
+    }
+    answer(job, outcome);
+}
+
+/// One transaction for all; if one of the calls makes SQLite give it up, one transaction for each.
+fn commit(desk: &Desk<'_>, database: &Database, group: &[Job]) -> Vec<Outcome> {
+    let db = database.writer();
+    if let Some(outcomes) = transaction(desk, database, &db, group) {
+        return outcomes;
+    }
+    let single = |job| transaction(desk, database, &db, std::slice::from_ref(job)).unwrap_or_default().pop();
+    group
+        .iter()
+        .map(|job| single(job).unwrap_or_else(|| Outcome::failed("The database has given up this write")))
+        .collect()
+}
+
+/// The outcomes of one transaction. None if SQLite has given it up on the way and there is more than one call to blame.
+fn transaction(desk: &Desk<'_>, database: &Database, db: &Connection, group: &[Job]) -> Option<Vec<Outcome>> {
+    if group.iter().all(|job| job.call.method == Method::UpdateDebounced) {
+        // Nothing for the disk yet.
+        let put = |job| methods::write(db, database, &ask(desk, job)).unwrap_or_else(Outcome::from);
+        return Some(group.iter().map(put).collect());
+    }
+    let refused = |why: &rusqlite::Error, bytes: usize| {
+        if is_full(why) && is_room_full(db, bytes) { insert::FULL.to_owned() } else { words(why) }
+    };
+    if let Err(why) = begin(db) {
+        return Some(group.iter().map(|_| Outcome::failed(words(&why))).collect());
+    }
+    let mut outcomes = Vec::with_capacity(group.len());
+    for job in group {
+        let result = one(desk, database, db, job);
+        if !db.is_autocommit() {
+            outcomes.push(result.unwrap_or_else(Outcome::from));
+            continue;
+        }
+        let bytes = job.call.payload.len();
+        return (group.len() == 1).then(|| match result {
+            Err(Refusal::Sql(why)) => vec![Outcome::failed(refused(&why, bytes))],
+            Err(why) => vec![why.into()],
+            Ok(_) => vec![Outcome::failed("The database has given up this write")],
+        });
+    }
+    let flushes = group.iter().any(|job| job.call.method == Method::FlushDebounced);
+    match end(desk, database, db, flushes) {
+        Ok(()) => Some(outcomes),
+        Err(why) => {
+            rollback(db);
+            let text = refused(&why, group.iter().map(|job| job.call.payload.len()).sum());
+            Some(group.iter().map(|_| Outcome::failed(text.clone())).collect())
+        }
+    }
+}
+
+/// One call in its savepoint.
+fn one(desk: &Desk<'_>, database: &Database, db: &Connection, job: &Job) -> Result<Outcome, Refusal> {
+    db.execute_batch("SAVEPOINT one_call")?;
+    let result = methods::write(db, database, &ask(desk, job));
+    if let Err(why) = &result {
+        if let Refusal::Sql(why) = why
+            && is_full(why)
+            && !db.is_autocommit()
+        {
+            // What a full disk leaves of a transaction is not to be built upon.
+            rollback(db);
+        }
+        if db.is_autocommit() {
+            return result;
+        }
+        db.execute_batch("ROLLBACK TO one_call")?;
+    }
+    db.execute_batch("RELEASE one_call")?;
+    result
+}
+
+/// Ends the transaction, with the counts of usage and, if wanted, the debounced values in it.
+fn end(desk: &Desk<'_>, database: &Database, db: &Connection, with_debounced: bool) -> rusqlite::Result<()> {
+    let debounced: Option<debounced::Written> =
+        if with_debounced { Some(database.debounced().write(db)?) } else { None };
+    let usage: Option<usage::Written> = database.usage().write(db)?;
+    db.execute_batch("COMMIT")?;
+    desk.commits.fetch_add(1, Ordering::Relaxed);
+    if let Some(written) = debounced {
+        database.debounced().settle(written);
+    }
+    if let Some(written) = usage {
+        database.usage().settle(written);
+    }
+    Ok(())
+}
+
+/// Leaves no transaction behind after a bug.
+pub(crate) fn abandon(database: &Database) {
+    rollback(&database.writer());
+}
+
+fn begin(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("BEGIN IMMEDIATE")
+}
+
+fn rollback(db: &Connection) {
+    if !db.is_autocommit() {
+        // If this fails too, the next BEGIN will say so.
+        let _ = db.execute_batch("ROLLBACK");
+    }
+}

@@ -1,0 +1,147 @@
+//! Who waits for whom: a long statement delays neither writes nor short reads nor the statements of others, and it ends.
+
+use std::process::Command;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use tables::Outcome;
+
+use crate::world::{World, text, wait};
+
+/// Runs until it is cut off.
+const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS n FROM c";
+
+fn start(world: &World, room: &str, user: &str, sql: &str) -> Receiver<Outcome> {
+    world.submit(room, world.call(user, "executeSQL", &format!(r#"{{"sql":"{sql}"}}"#)))
+}
+
+#[test]
+fn a_long_statement_is_cut_off_and_delays_nobody() {
+    let world = World::with(|settings| settings.query_ms_max = 2_500);
+    world.says("ann", "createTask", r#"{"title":"a"}"#);
+    let began = Instant::now();
+    let long = start(&world, "r", "ann", ENDLESS);
+    for _ in 0..20 {
+        assert!(world.says("ann", "createTask", r#"{"title":"b"}"#).starts_with("done"));
+        assert!(world.says("ann", "listTasks", "").contains(" total "));
+        assert!(world.says("ann", "getSchema", "").starts_with("schema"));
+    }
+    assert_eq!(world.rows("bob", "SELECT 1 AS n"), r#"[{"n":1}]"#);
+    assert!(long.try_recv().is_err(), "it runs still, or this machine needs seconds for sixty short calls");
+    assert_eq!(text(&wait(&long).answer), "! Query execution timeout (max 2.5 seconds)");
+    assert!(began.elapsed() >= Duration::from_millis(2_500));
+}
+
+#[test]
+fn a_timeout_of_whole_seconds_is_told_as_the_protocol_has_it() {
+    let world = World::with(|settings| settings.query_ms_max = 1_000);
+    assert_eq!(world.rows("ann", ENDLESS), "! Query execution timeout (max 1 seconds)");
+}
+
+#[test]
+fn copying_and_sorting_are_cut_off_too() {
+    let world = World::with(|settings| settings.query_ms_max = 50);
+    let rows = vec![r#"{"title":"x"}"#; 5_000].join(",");
+    for _ in 0..4 {
+        world.says("ann", "batchInsert", &format!(r#"{{"table":"tasks","rows":[{rows}]}}"#));
+    }
+    let began = Instant::now();
+    let answer = world.rows("ann", "SELECT count(*) FROM tasks a, tasks b, tasks c ORDER BY a.title || b.title");
+    assert_eq!(answer, "! Query execution timeout (max 0.05 seconds)");
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn one_user_has_a_share_of_the_statements_that_run() {
+    let world = World::with(|settings| {
+        (settings.query_ms_max, settings.query_threads, settings.query_user_share) = (2_500, 3, 2)
+    });
+    let long: Vec<_> = ["a", "b", "c", "d"].map(|room| start(&world, room, "ann", ENDLESS)).into_iter().collect();
+    for _ in 0..10 {
+        assert_eq!(world.rows("bob", "SELECT 1 AS n"), r#"[{"n":1}]"#);
+    }
+    assert!(long.iter().all(|told| told.try_recv().is_err()));
+}
+
+#[test]
+fn one_room_has_a_share_of_the_statements_that_run() {
+    let world = World::with(|settings| {
+        (settings.query_ms_max, settings.query_threads, settings.query_room_share) = (2_500, 3, 2)
+    });
+    let long: Vec<_> = ["a", "b", "c", "d"].map(|user| start(&world, "r", user, ENDLESS)).into_iter().collect();
+    for _ in 0..10 {
+        let outcome = wait(&start(&world, "other", "eve", "SELECT 1 AS n"));
+        assert!(text(&outcome.answer).starts_with(r#"[{"n":1}]"#));
+    }
+    assert!(long.iter().all(|told| told.try_recv().is_err()));
+}
+
+#[test]
+fn a_refusal_does_not_wait_for_statements_that_run() {
+    let world = World::with(|settings| (settings.query_ms_max, settings.query_threads) = (2_500, 1));
+    let long = start(&world, "r", "ann", ENDLESS);
+    assert!(world.rows("ann", "DROP TABLE tasks").starts_with("! Only SELECT"));
+    let next = start(&world, "r", "bob", "SELECT 1 AS n");
+    assert!(long.try_recv().is_err() && next.try_recv().is_err());
+    assert!(text(&wait(&next).answer).starts_with(r#"[{"n":1}]"#), "its turn comes");
+    assert!(text(&wait(&long).answer).starts_with("! Query execution timeout"));
+}
+
+#[test]
+fn closing_breaks_statements_off() {
+    let world = World::with(|settings| settings.query_ms_max = 50_000);
+    let running: Vec<_> = ["ann", "bob", "eve"].map(|user| start(&world, "r", user, ENDLESS)).into_iter().collect();
+    world.tables.close().expect("all is written");
+    running.iter().for_each(|told| assert_eq!(text(&wait(told).answer), "! Room databases are closed"));
+}
+
+#[test]
+fn answers_have_bounds() {
+    let world = World::with(|settings| {
+        settings.answer_bytes_max = 1 << 20;
+        settings.value_bytes_max = 600_000;
+        settings.copy_bytes_max = 256 << 10;
+    });
+    let count = |most: u32| {
+        format!("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {most}) SELECT x FROM c")
+    };
+    assert_eq!(world.rows("ann", &count(10_000)).matches("\"x\"").count(), 10_000);
+    assert_eq!(world.rows("ann", &count(10_001)), "! Result too large: maximum 10,000 rows");
+    let wide = "SELECT hex(zeroblob(200000)) AS a UNION ALL SELECT hex(zeroblob(200000)) UNION ALL SELECT hex(zeroblob(200000))";
+    assert_eq!(world.rows("ann", wide), "! Result too large: maximum 1,048,576 bytes");
+    assert_eq!(world.rows("ann", "SELECT hex(zeroblob(400000))"), "! string or blob too big");
+    let rows = vec![format!(r#"{{"title":"{}"}}"#, "x".repeat(10_000)); 60].join(",");
+    world.says("ann", "batchInsert", &format!(r#"{{"table":"tasks","rows":[{rows}]}}"#));
+    assert!(world.rows("ann", "SELECT count(*) FROM tasks").starts_with("! Too many rows of protected tables"));
+    assert_eq!(world.rows("bob", "SELECT count(*) AS n FROM tasks"), r#"[{"n":0}]"#);
+    let columns = (0..501).map(|at| format!("1 AS c{at}")).collect::<Vec<_>>().join(", ");
+    assert!(world.rows("ann", &format!("SELECT {columns}")).starts_with("! too many columns"));
+}
+
+#[test]
+fn a_statement_cannot_take_all_memory() {
+    const NAME: &str = "lanes::a_statement_cannot_take_all_memory";
+    // SQLite's bound is the process's, so this needs one of its own.
+    if std::env::var_os("TABLES_OWN_PROCESS").is_none() {
+        let this = std::env::current_exe().expect("this test");
+        let output = Command::new(this)
+            .args(["--exact", NAME, "--nocapture"])
+            .env("TABLES_OWN_PROCESS", "1")
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        return;
+    }
+    let world = World::with(|settings| (settings.heap_bytes_max, settings.query_ms_max) = (48 << 20, 60_000));
+    world.says("ann", "createTask", r#"{"title":"a"}"#);
+    for sql in [
+        "WITH RECURSIVE c(x, b) AS (SELECT 1, randomblob(100000) UNION ALL SELECT x + 1, randomblob(100000) FROM c WHERE x < 100000) SELECT x, b FROM c ORDER BY b",
+        "WITH RECURSIVE c(x) AS (SELECT randomblob(100000) UNION SELECT randomblob(100000) FROM c) SELECT count(*) FROM c",
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000000) SELECT count(DISTINCT randomblob(1000)) FROM c",
+    ] {
+        assert_eq!(world.rows("ann", sql), "! The statement needs more memory than there is for one", "{sql}");
+        assert!(world.says("ann", "createTask", r#"{"title":"b"}"#).starts_with("done"), "and it is given back");
+    }
+    assert_eq!(world.rows("ann", "SELECT count(*) AS n FROM tasks"), r#"[{"n":4}]"#);
+}

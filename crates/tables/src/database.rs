@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use crate::debounced::Debounced;
 use crate::usage::Usage;
@@ -39,8 +39,11 @@ impl Database {
     pub(crate) fn open(settings: &Settings, room: &str) -> Result<Database, String> {
         let path = room_file::path_of(&settings.folder, room);
         let cannot = |why: String| format!("Room database cannot be opened: {why}");
-        make_folders(settings, &path).map_err(|why| cannot(why.to_string()))?;
+        make_file(settings, &path).map_err(|why| cannot(why.to_string()))?;
         let writer = writer(settings, &path).map_err(|why| cannot(words(&why)))?;
+        if room_file::is_long(room) && !check_name(&writer, room).map_err(|why| cannot(words(&why)))? {
+            return Err(cannot("its file belongs to a room with another name".to_owned()));
+        }
         let flushes = writer.query_row("SELECT value FROM _meta WHERE name = 'usage_flushes'", [], |row| row.get(0));
         let flushes = flushes.map_err(|why| cannot(words(&why)))?;
         Ok(Database {
@@ -113,22 +116,26 @@ impl Database {
     }
 }
 
-fn make_folders(settings: &Settings, path: &Path) -> std::io::Result<()> {
-    let parent = path.parent().unwrap_or(&settings.folder);
-    if parent != settings.folder {
-        std::fs::create_dir_all(parent)?;
-    }
+/// A new file's name must survive a power cut as well as the rows in it.
+fn make_file(settings: &Settings, path: &Path) -> std::io::Result<()> {
     if settings.durability == Durability::Synced && !path.exists() {
-        // The names of new files and folders must survive a power cut as well as the rows in them.
         std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(&settings.folder)) {
-            #[cfg(unix)]
-            std::fs::File::open(folder)?.sync_all()?;
-            #[cfg(not(unix))]
-            let _ = folder;
-        }
+        #[cfg(unix)]
+        std::fs::File::open(&settings.folder)?.sync_all()?;
     }
     Ok(())
+}
+
+/// A file that does not say its room's whole name belongs to the room that its database says.
+fn check_name(writer: &Connection, room: &str) -> rusqlite::Result<bool> {
+    let find = || {
+        writer.query_row("SELECT value FROM _meta WHERE name = 'room'", [], |row| row.get::<_, String>(0)).optional()
+    };
+    if let Some(name) = find()? {
+        return Ok(name == room);
+    }
+    writer.execute("INSERT INTO _meta(name, value) VALUES ('room', ?1)", [room])?;
+    Ok(true)
 }
 
 fn writer(settings: &Settings, path: &Path) -> rusqlite::Result<Connection> {

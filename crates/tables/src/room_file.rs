@@ -1,14 +1,34 @@
-//! Which file belongs to which room. A name is written so that it can be read back, that no two rooms share a file on any file system,
-//! and that no part is too long for one. Whoever opens, deletes or lists databases asks here; this opens none.
+//! Which file belongs to which room. A short name is written so that it can be read back; a long one by its beginning and a hash, and its
+//! database says the whole. Two rooms share a file on no file system, not even where `A` and `a` are one. Whoever opens, deletes or lists
+//! databases asks here.
 
 use std::path::{Path, PathBuf};
 
-/// Characters of one part of a path. 200: file names have at most 255 bytes, and SQLite adds `-wal` and `-shm` to `.db`.
-const PART_MAX: usize = 200;
+use rusqlite::{Connection, OpenFlags};
+use sha1_smol::Sha1;
+
+/// Characters of a name that is written in full. 200: file names have at most 255 bytes, and SQLite adds `-wal` and `-shm` to `.db`; whole
+/// paths it takes up to 512, so parts in several folders would not do.
+const NAME_MAX: usize = 200;
+/// Characters of the beginning of a longer one: for people who look for it.
+const START: usize = 120;
 
 /// Where the room's database is: `[a-z0-9_-]` stand for themselves, all other bytes are `%` and two digits, so upper case does not
-/// meet lower case. What is longer than one part continues in a folder whose name ends in `~`, which is no character of a name.
+/// meet lower case. `~` comes before a hash and is no character of a name.
 pub(crate) fn path_of(folder: &Path, room: &str) -> PathBuf {
+    let escaped = escaped(room);
+    if escaped.len() <= NAME_MAX {
+        return folder.join(format!("{escaped}.db"));
+    }
+    folder.join(format!("{}~{}.db", &escaped[..START], Sha1::from(room).digest()))
+}
+
+/// Whether the room's file does not say its whole name. Its database then must, and must be asked before it is used.
+pub(crate) fn is_long(room: &str) -> bool {
+    escaped(room).len() > NAME_MAX
+}
+
+fn escaped(room: &str) -> String {
     let mut escaped = String::with_capacity(room.len() + 8);
     for byte in room.bytes() {
         match byte {
@@ -16,42 +36,29 @@ pub(crate) fn path_of(folder: &Path, room: &str) -> PathBuf {
             _ => escaped.push_str(&format!("%{byte:02x}")),
         }
     }
-    let mut path = folder.to_path_buf();
-    let mut rest = escaped.as_str();
-    while rest.len() > PART_MAX {
-        let (part, tail) = rest.split_at(PART_MAX);
-        path.push(format!("{part}~"));
-        rest = tail;
-    }
-    path.push(format!("{rest}.db"));
-    path
+    escaped
 }
 
 /// The rooms whose databases are in the folder, with the bytes of their files. Other files are left out.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(String, u64)>> {
     let mut rooms = Vec::new();
-    walk(folder, "", &mut rooms)?;
-    rooms.retain(|(room, path, _)| path_of(folder, room) == *path);
-    let mut rooms: Vec<_> = rooms.into_iter().map(|(room, _, bytes)| (room, bytes)).collect();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".db")) else { continue };
+        let room = if name.contains('~') { written_in(&path) } else { unescape(name) };
+        if let Some(room) = room.filter(|room| path_of(folder, room) == path) {
+            rooms.push((room, bytes_of(&path)));
+        }
+    }
     rooms.sort();
     Ok(rooms)
 }
 
-fn walk(folder: &Path, prefix: &str, rooms: &mut Vec<(String, PathBuf, u64)>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if let Some(part) = name.strip_suffix('~') {
-            // A room's name has at most 255 bytes, so its path has at most four parts; what is deeper is not ours.
-            if part.len() == PART_MAX && prefix.len() <= 3 * PART_MAX {
-                walk(&entry.path(), &format!("{prefix}{part}"), rooms)?;
-            }
-        } else if let Some(room) = name.strip_suffix(".db").and_then(|part| unescape(&format!("{prefix}{part}"))) {
-            rooms.push((room, entry.path(), bytes_of(&entry.path())));
-        }
-    }
-    Ok(())
+/// The name that a database says. None for one that is not finished or broken: it says none.
+fn written_in(path: &Path) -> Option<String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).ok()?;
+    db.query_row("SELECT value FROM _meta WHERE name = 'room'", [], |row| row.get(0)).ok()
 }
 
 /// The bytes of a database with its log.
@@ -88,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_has_a_file_of_its_own_that_can_be_read_back() {
-        let long = "ä".repeat(127);
+    fn every_name_has_a_file_of_its_own() {
+        let (long, other) = ("ä".repeat(127), format!("{}ö", "ä".repeat(126)));
         let names = [
             "a",
             "A",
@@ -105,6 +112,7 @@ mod tests {
             "a b",
             "日本",
             &long,
+            &other,
             &"z".repeat(255),
             &"z".repeat(200),
         ];
@@ -112,19 +120,14 @@ mod tests {
         for name in names {
             let path = path_of(Path::new("f"), name);
             assert!(seen.insert(path.to_string_lossy().to_lowercase()), "{name}");
-            let mut parts: Vec<String> = path
-                .strip_prefix("f")
-                .expect("inside")
-                .iter()
-                .map(|part| part.to_string_lossy().into_owned())
-                .collect();
-            assert!(parts.iter().all(|part| part.len() <= PART_MAX + 3 && part != ".." && part != "."), "{parts:?}");
-            let leaf = parts.pop().expect("a leaf");
-            let joined: String = parts.iter().map(|part| part.trim_end_matches('~')).collect();
-            assert_eq!(
-                unescape(&format!("{joined}{}", leaf.strip_suffix(".db").expect("a database"))).as_deref(),
-                Some(name)
-            );
+            assert_eq!(path.parent(), Some(Path::new("f")));
+            let leaf = path.file_name().expect("a file").to_string_lossy().into_owned();
+            assert!(leaf.len() + "-wal".len() <= 255 && leaf.is_ascii() && !leaf.starts_with('.'), "{leaf}");
+            let written = leaf.strip_suffix(".db").expect("a database");
+            assert_eq!(is_long(name), written.contains('~'));
+            if !is_long(name) {
+                assert_eq!(unescape(written).as_deref(), Some(name));
+            }
         }
     }
 }

@@ -128,10 +128,6 @@ impl Tables {
                 Err(source) => return Err(TablesError::Folder { path: file, source }),
             }
         }
-        // Folders of long names are removed when they are empty, and else not.
-        for parent in path.ancestors().skip(1).take_while(|parent| *parent != folder && parent.starts_with(folder)) {
-            let _ = std::fs::remove_dir(parent);
-        }
         Ok(was_there)
     }
 

@@ -171,7 +171,24 @@ fn names_of_rooms_have_bounds() {
     for room in ["", &"x".repeat(256)] {
         assert_eq!(text(&world.ask(room, "ann", "listTasks", "").answer), "! A room's name has 1 to 255 bytes");
     }
-    assert!(text(&world.ask(&"ä".repeat(127), "ann", "listTasks", "").answer).starts_with("[]"));
+    let (one, other) = ("ä".repeat(127), format!("{}ö", "ä".repeat(126)));
+    world.ask(&one, "ann", "createTask", r#"{"title":"one"}"#);
+    assert!(text(&world.ask(&other, "ann", "listTasks", "").answer).starts_with("[]"));
+    world.tables.close().expect("all is written");
+    // A file that was given the other's name says that it is not.
+    let both: Vec<_> = files(world.folder.path()).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(both.len(), 2);
+    let (first, second) = (std::fs::read(&both[0]).expect("a file"), std::fs::read(&both[1]).expect("a file"));
+    std::fs::write(&both[0], second).expect("a file");
+    std::fs::write(&both[1], first).expect("a file");
+    let World { folder, tables, .. } = world;
+    drop(tables);
+    let world = World::on(folder, |_| {});
+    for room in [&one, &other] {
+        let answer = text(&world.ask(room, "ann", "listTasks", "").answer);
+        assert_eq!(answer, "! Room database cannot be opened: its file belongs to a room with another name");
+    }
+    assert_eq!(world.tables.list().expect("a folder"), []);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn copying_and_sorting_are_cut_off_too() {
 #[test]
 fn one_user_has_a_share_of_the_statements_that_run() {
     let world = World::with(|settings| {
-        (settings.query_ms_max, settings.query_threads, settings.query_user_share) = (2_500, 3, 2)
+        (settings.query_ms_max, settings.query_threads, settings.query_user_share) = (2_500, 3, 2);
     });
     let long: Vec<_> = ["a", "b", "c", "d"].map(|room| start(&world, room, "ann", ENDLESS)).into_iter().collect();
     for _ in 0..10 {
@@ -66,7 +66,7 @@ fn one_user_has_a_share_of_the_statements_that_run() {
 #[test]
 fn one_room_has_a_share_of_the_statements_that_run() {
     let world = World::with(|settings| {
-        (settings.query_ms_max, settings.query_threads, settings.query_room_share) = (2_500, 3, 2)
+        (settings.query_ms_max, settings.query_threads, settings.query_room_share) = (2_500, 3, 2);
     });
     let long: Vec<_> = ["a", "b", "c", "d"].map(|user| start(&world, "r", user, ENDLESS)).into_iter().collect();
     for _ in 0..10 {

@@ -144,7 +144,13 @@ fn writer(settings: &Settings, path: &Path) -> rusqlite::Result<Connection> {
     harden(&connection, settings)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    debug_assert_eq!(mode, "wal", "the file system has no shared memory");
+    if mode != "wal" {
+        let why = "the file system has no shared memory, which a log that is written ahead needs; set the data folder to a local disk";
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(why.to_owned()),
+        ));
+    }
     let synchronous = match settings.durability {
         Durability::Synced => "FULL",
         Durability::Written => "NORMAL",
@@ -192,8 +198,8 @@ fn harden(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> 
         // Recursion in the parser and the code generator is stack.
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
-        // One matching of a pattern is one instruction, in which no deadline is looked at: it must be short.
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
+        // One matching of a pattern is one instruction, in which no deadline is looked at, and takes time with both lengths.
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200),
         (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 1_000),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),

@@ -13,6 +13,7 @@ mod copies;
 mod database;
 mod debounced;
 mod error;
+mod functions;
 mod guard;
 mod json;
 mod methods;

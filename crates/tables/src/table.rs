@@ -74,9 +74,9 @@ impl Table {
     }
 }
 
-/// The columns of a table that is there.
+/// The columns of a table that is there, as `*` gives them.
 pub(crate) fn columns(db: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
-    let mut list = db.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?1, 'main')")?;
+    let mut list = db.prepare_cached("SELECT name, type, pk FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 1")?;
     list.query_map([table], |row| Ok(Column { name: row.get(0)?, kind: row.get(1)?, key: row.get(2)? }))?.collect()
 }
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, Statement};
 use super::{Ask, Refusal, refuse};
 use crate::database::{Database, words};
 use crate::guard::{Names, Pass, Seen, guard};
-use crate::{Answer, Failure, Method, Outcome, copies, json};
+use crate::{Answer, Failure, Method, Outcome, copies, functions, json};
 
 /// Statements in a minute. The protocol says 50.
 const PER_MINUTE: usize = 50;
@@ -99,6 +99,7 @@ impl Query<'_> {
         for name in &restricted {
             copies::make(&db, settings, caller, name).map_err(too_much)?;
         }
+        functions::replace_slow(&db, settings.value_bytes_max)?;
         db.pragma_update(None, "query_only", true)?;
         db.authorizer(Some(guard(names.clone(), Pass::Run(Arc::new(restricted)), self.seen.clone())))?;
         let data = self.rows(self.prepared(&db)?)?;

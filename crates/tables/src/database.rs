@@ -40,7 +40,7 @@ impl Database {
         let path = room_file::path_of(&settings.folder, room);
         let cannot = |why: String| format!("Room database cannot be opened: {why}");
         make_file(settings, &path).map_err(|why| cannot(why.to_string()))?;
-        let writer = writer(settings, &path).map_err(|why| cannot(words(&why)))?;
+        let writer = patiently(|| writer(settings, &path)).map_err(|why| cannot(words(&why)))?;
         if room_file::is_long(room) && !check_name(&writer, room).map_err(|why| cannot(words(&why)))? {
             return Err(cannot("its file belongs to a room with another name".to_owned()));
         }
@@ -84,18 +84,21 @@ impl Database {
     pub(crate) fn read<T>(
         &self,
         settings: &Settings,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        mut read: impl FnMut(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let kept = self.quick.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => self.reader(settings)?,
-        };
-        let snapshot = connection.unchecked_transaction()?;
-        let answer = read(&snapshot);
-        snapshot.finish()?;
-        self.quick.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        answer
+        patiently(|| {
+            let kept = self.quick.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => self.reader(settings)?,
+            };
+            let snapshot = connection.unchecked_transaction()?;
+            let answer = read(&snapshot)?;
+            snapshot.finish()?;
+            // One that has failed is not kept.
+            self.quick.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            Ok(answer)
+        })
     }
 
     /// A connection that cannot write. Each statement of a user gets its own, so no state passes from one user to another.
@@ -211,6 +214,22 @@ fn harden(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> 
     connection.pragma_update(None, "cache_size", -512)?;
     // Another process may look at the file, as a backup does.
     connection.busy_timeout(Duration::from_secs(5))
+}
+
+/// Tries again while a stranger's statement has taken the memory that SQLite may have: it fails itself at once, and gives all back.
+pub(crate) fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    // 100 times 5 ms: some hundred times as long as it takes to free half a GiB.
+    for _ in 0..100 {
+        match work() {
+            Err(why) if is_out_of_memory(&why) => std::thread::sleep(Duration::from_millis(5)),
+            result => return result,
+        }
+    }
+    work()
+}
+
+pub(crate) fn is_out_of_memory(why: &rusqlite::Error) -> bool {
+    why.sqlite_error_code() == Some(ErrorCode::OutOfMemory)
 }
 
 /// What SQLite says, without the statement.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
-use crate::database::{Database, is_full, is_room_full, words};
+use crate::database::{Database, is_full, is_out_of_memory, is_room_full, patiently, words};
 use crate::methods::{self, Ask, Refusal, insert};
 use crate::payload::Payload;
 use crate::rates::Rates;
@@ -49,9 +49,14 @@ pub(crate) fn flush(desk: &Desk<'_>, database: &Database) -> Result<(), String> 
         return Ok(());
     }
     let db = database.writer();
-    let result = begin(&db).and_then(|()| end(desk, database, &db, true));
-    result.map_err(|why| {
-        rollback(&db);
+    let try_once = || {
+        let result = begin(&db).and_then(|()| end(desk, database, &db, true));
+        if result.is_err() {
+            rollback(&db);
+        }
+        result
+    };
+    patiently(try_once).map_err(|why| {
         database.debounced().postpone();
         database.usage().postpone();
         words(&why)
@@ -79,52 +84,74 @@ fn answer_counted(database: &Database, job: Job, outcome: Outcome, answer: &mut 
 /// One transaction for all; if one of the calls makes SQLite give it up, one transaction for each.
 fn commit(desk: &Desk<'_>, database: &Database, group: &[Job]) -> Vec<Outcome> {
     let db = database.writer();
-    if let Some(outcomes) = transaction(desk, database, &db, group) {
+    let run = |group: &[Job]| match patiently(|| transaction(desk, database, &db, group)) {
+        Err(why) => Some(all_failed(group, &words(&why))),
+        Ok(outcomes) => outcomes,
+    };
+    if let Some(outcomes) = run(group) {
         return outcomes;
     }
-    let single = |job| transaction(desk, database, &db, std::slice::from_ref(job)).unwrap_or_default().pop();
+    let given_up = || Outcome::failed("The database has given up this write");
     group
         .iter()
-        .map(|job| single(job).unwrap_or_else(|| Outcome::failed("The database has given up this write")))
+        .map(|job| run(std::slice::from_ref(job)).and_then(|mut one| one.pop()).unwrap_or_else(given_up))
         .collect()
 }
 
-/// The outcomes of one transaction. None if SQLite has given it up on the way and there is more than one call to blame.
-fn transaction(desk: &Desk<'_>, database: &Database, db: &Connection, group: &[Job]) -> Option<Vec<Outcome>> {
+fn all_failed(group: &[Job], text: &str) -> Vec<Outcome> {
+    group.iter().map(|_| Outcome::failed(text)).collect()
+}
+
+/// The outcomes of one transaction. None if SQLite has given it up on the way and there is more than one call to blame. The error is that
+/// there was no memory; then nothing has happened.
+fn transaction(
+    desk: &Desk<'_>,
+    database: &Database,
+    db: &Connection,
+    group: &[Job],
+) -> rusqlite::Result<Option<Vec<Outcome>>> {
     if group.iter().all(|job| job.call.method == Method::UpdateDebounced) {
         // Nothing for the disk yet.
         let put = |job| methods::write(db, database, &ask(desk, job)).unwrap_or_else(Outcome::from);
-        return Some(group.iter().map(put).collect());
+        return Ok(Some(group.iter().map(put).collect()));
     }
     let refused = |why: &rusqlite::Error, bytes: usize| {
         if is_full(why) && is_room_full(db, bytes) { insert::FULL.to_owned() } else { words(why) }
     };
-    if let Err(why) = begin(db) {
-        return Some(group.iter().map(|_| Outcome::failed(words(&why))).collect());
+    match begin(db) {
+        Err(why) if is_out_of_memory(&why) => return Err(why),
+        Err(why) => return Ok(Some(all_failed(group, &words(&why)))),
+        Ok(()) => {}
     }
     let mut outcomes = Vec::with_capacity(group.len());
     for job in group {
-        let result = one(desk, database, db, job);
+        let result = match one(desk, database, db, job) {
+            Err(Refusal::Sql(why)) if is_out_of_memory(&why) => {
+                rollback(db);
+                return Err(why);
+            }
+            result => result,
+        };
         if !db.is_autocommit() {
             outcomes.push(result.unwrap_or_else(Outcome::from));
             continue;
         }
-        let bytes = job.call.payload.len();
-        return (group.len() == 1).then(|| match result {
-            Err(Refusal::Sql(why)) => vec![Outcome::failed(refused(&why, bytes))],
-            Err(why) => vec![why.into()],
-            Ok(_) => vec![Outcome::failed("The database has given up this write")],
+        if group.len() > 1 {
+            return Ok(None);
+        }
+        return Ok(match result {
+            Err(Refusal::Sql(why)) => Some(all_failed(group, &refused(&why, job.call.payload.len()))),
+            Err(why) => Some(vec![why.into()]),
+            Ok(_) => None,
         });
     }
     let flushes = group.iter().any(|job| job.call.method == Method::FlushDebounced);
-    match end(desk, database, db, flushes) {
-        Ok(()) => Some(outcomes),
-        Err(why) => {
-            rollback(db);
-            let text = refused(&why, group.iter().map(|job| job.call.payload.len()).sum());
-            Some(group.iter().map(|_| Outcome::failed(text.clone())).collect())
-        }
+    let Err(why) = end(desk, database, db, flushes) else { return Ok(Some(outcomes)) };
+    rollback(db);
+    if is_out_of_memory(&why) {
+        return Err(why);
     }
+    Ok(Some(all_failed(group, &refused(&why, group.iter().map(|job| job.call.payload.len()).sum()))))
 }
 
 /// One call in its savepoint.

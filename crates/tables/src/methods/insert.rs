@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::rows::{self, foreign};
 use super::{Ask, Refusal, refuse};
-use crate::database::{is_full, is_room_full, words};
+use crate::database::{is_full, is_out_of_memory, is_room_full, patiently, words};
 use crate::payload::Pairs;
 use crate::sight::{self, OWNER, Owner, Sight};
 use crate::table::{Table, quoted};
@@ -65,7 +65,8 @@ pub(crate) fn run(db: &Connection, ask: &Ask<'_>, commits: &AtomicU64) -> Result
 
     let mut is_full = false;
     for (group, rows) in given.chunks(GROUP).enumerate() {
-        if let Err(why) = insert.group(db, group * GROUP, rows, commits) {
+        let done = patiently(|| insert.group(db, group * GROUP, rows, commits));
+        if let Err(why) = done.unwrap_or_else(|why| Err(words(&why))) {
             is_full = why == FULL;
             insert.complain(format!("Rows {} to {}: {why}", group * GROUP + 1, group * GROUP + rows.len()));
             if is_full {
@@ -101,16 +102,22 @@ impl Insert<'_> {
         )))
     }
 
-    /// One transaction. The error says why none of its rows is there.
-    fn group(&mut self, db: &Connection, first: usize, rows: &[&RawValue], commits: &AtomicU64) -> Result<(), String> {
-        db.execute_batch("BEGIN IMMEDIATE").map_err(|why| words(&why))?;
+    /// One transaction. The inner error says why none of its rows is there, the outer one that there was no memory.
+    fn group(
+        &mut self,
+        db: &Connection,
+        first: usize,
+        rows: &[&RawValue],
+        commits: &AtomicU64,
+    ) -> rusqlite::Result<Result<(), String>> {
         let (errors, changes) = (self.errors.len(), self.changes.len());
-        let result = self.rows(db, first, rows);
+        let begun = db.execute_batch("BEGIN IMMEDIATE").map_err(Refusal::from);
+        let result = begun.and_then(|()| self.rows(db, first, rows));
         let result = result.and_then(|()| Ok(db.execute_batch("COMMIT")?));
         let Err(why) = result else {
             commits.fetch_add(1, Ordering::Relaxed);
             self.inserted = self.changes.len();
-            return Ok(());
+            return Ok(Ok(()));
         };
         if !db.is_autocommit() {
             // If this fails too, the next BEGIN will say so.
@@ -118,13 +125,13 @@ impl Insert<'_> {
         }
         self.errors.truncate(errors);
         self.changes.truncate(changes);
-        Err(match why {
-            Refusal::Sql(why) if is_full(&why) && is_room_full(db, rows.iter().map(|row| row.get().len()).sum()) => {
-                FULL.to_owned()
-            }
-            Refusal::Sql(why) => words(&why),
-            Refusal::Told(why) => why.error,
-        })
+        let bytes = rows.iter().map(|row| row.get().len()).sum();
+        match why {
+            Refusal::Sql(why) if is_out_of_memory(&why) => Err(why),
+            Refusal::Sql(why) if is_full(&why) && is_room_full(db, bytes) => Ok(Err(FULL.to_owned())),
+            Refusal::Sql(why) => Ok(Err(words(&why))),
+            Refusal::Told(why) => Ok(Err(why.error)),
+        }
     }
 
     fn rows(&mut self, db: &Connection, first: usize, rows: &[&RawValue]) -> Result<(), Refusal> {
@@ -134,7 +141,7 @@ impl Insert<'_> {
                 Ok(change) => self.changes.push(change),
                 // SQLite has given up the whole transaction: there is no space, no memory, or a broken disk.
                 Err(why) if db.is_autocommit() => return Err(why),
-                Err(Refusal::Sql(why)) if is_full(&why) => return Err(why.into()),
+                Err(Refusal::Sql(why)) if is_full(&why) || is_out_of_memory(&why) => return Err(why.into()),
                 Err(why) => {
                     db.execute_batch("ROLLBACK TO one_row")?;
                     let why = match why {

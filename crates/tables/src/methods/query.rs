@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, Statement};
 
 use super::{Ask, Refusal, refuse};
-use crate::database::{Database, words};
+use crate::database::{Database, patiently, words};
 use crate::guard::{Names, Pass, Seen, guard};
 use crate::{Answer, Failure, Method, Outcome, copies, functions, json};
 
@@ -78,7 +78,7 @@ struct Query<'a> {
 impl Query<'_> {
     fn run(&self, database: &Database, is_closing: &Arc<AtomicBool>) -> Result<Outcome, Refusal> {
         let (caller, settings) = (&self.ask.call.caller, self.ask.settings);
-        let mut db = database.reader(settings)?;
+        let mut db = patiently(|| database.reader(settings))?;
         let deadline = Instant::now() + Duration::from_millis(settings.query_ms_max);
         let is_closing = is_closing.clone();
         db.progress_handler(

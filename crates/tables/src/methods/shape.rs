@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::value::RawValue;
 
 use super::{Ask, Refusal, refuse};
-use crate::database::words;
+use crate::database::{is_full, is_out_of_memory, words};
 use crate::payload::{self, Payload};
 use crate::table::{self, quoted};
 use crate::{Answer, Outcome, json};
@@ -48,7 +48,7 @@ pub(super) fn create(db: &Connection, ask: &Ask<'_>) -> Result<Outcome, Refusal>
     }
     match db.execute_batch(&sql) {
         Ok(()) => {}
-        Err(why) if crate::database::is_full(&why) || db.is_autocommit() => return Err(why.into()),
+        Err(why) if is_full(&why) || is_out_of_memory(&why) || db.is_autocommit() => return Err(why.into()),
         Err(why) => return Err(failed(words(&why))),
     }
     Ok(Outcome { schema: Some(table::schema(db)?.into()), ..done(&name, Some(&sql)) })

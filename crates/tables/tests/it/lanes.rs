@@ -139,30 +139,77 @@ fn answers_have_bounds() {
     assert!(world.rows("ann", &format!("SELECT {columns}")).starts_with("! too many columns"));
 }
 
+/// SQLite's bound for memory is the process's: such a test runs once more in a process of its own, and there alone.
+fn is_own_process(name: &str) -> bool {
+    if std::env::var_os("TABLES_OWN_PROCESS").is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    let command = command.args(["--exact", name, "--nocapture"]).env("TABLES_OWN_PROCESS", "1");
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    false
+}
+
+const TOO_MUCH: &str = "! The statement needs more memory than there is for one";
+const HOG: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000000)
+    SELECT count(DISTINCT randomblob(1000)) FROM c";
+
 #[test]
 fn a_statement_cannot_take_all_memory() {
-    const NAME: &str = "lanes::a_statement_cannot_take_all_memory";
-    // SQLite's bound is the process's, so this needs one of its own.
-    if std::env::var_os("TABLES_OWN_PROCESS").is_none() {
-        let this = std::env::current_exe().expect("this test");
-        let output = Command::new(this)
-            .args(["--exact", NAME, "--nocapture"])
-            .env("TABLES_OWN_PROCESS", "1")
-            .output()
-            .expect("it starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    if !is_own_process("lanes::a_statement_cannot_take_all_memory") {
         return;
     }
     let world = World::with(|settings| (settings.heap_bytes_max, settings.query_ms_max) = (48 << 20, 60_000));
     world.says("ann", "createTask", r#"{"title":"a"}"#);
     for sql in [
-        "WITH RECURSIVE c(x, b) AS (SELECT 1, randomblob(100000) UNION ALL SELECT x + 1, randomblob(100000) FROM c WHERE x < 100000) SELECT x, b FROM c ORDER BY b",
+        "WITH RECURSIVE c(x, b) AS (SELECT 1, randomblob(100000) UNION ALL SELECT x + 1, randomblob(100000) FROM c
+            WHERE x < 100000) SELECT x, b FROM c ORDER BY b",
         "WITH RECURSIVE c(x) AS (SELECT randomblob(100000) UNION SELECT randomblob(100000) FROM c) SELECT count(*) FROM c",
-        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000000) SELECT count(DISTINCT randomblob(1000)) FROM c",
+        HOG,
     ] {
-        assert_eq!(world.rows("ann", sql), "! The statement needs more memory than there is for one", "{sql}");
+        assert_eq!(world.rows("ann", sql), TOO_MUCH, "{sql}");
         assert!(world.says("ann", "createTask", r#"{"title":"b"}"#).starts_with("done"), "and it is given back");
     }
     assert_eq!(world.rows("ann", "SELECT count(*) AS n FROM tasks"), r#"[{"n":4}]"#);
+}
+
+#[test]
+fn statements_that_take_all_memory_let_no_write_fail() {
+    if !is_own_process("lanes::statements_that_take_all_memory_let_no_write_fail") {
+        return;
+    }
+    let mut world = World::with(|settings| (settings.heap_bytes_max, settings.query_ms_max) = (48 << 20, 60_000));
+    world.says("ann", "createTable", r#"{"tableName":"t","columns":[{"name":"v"}]}"#);
+    let (mut hogs, mut ended) = (Vec::<Receiver<Outcome>>::new(), 0);
+    let start = |world: &World, user: usize| {
+        let payload = format!(r#"{{"sql":{}}}"#, crate::world::json(HOG));
+        world.submit("hogs", world.call(&user.to_string(), "executeSQL", &payload))
+    };
+    while ended < 20 {
+        // No rates here: time runs.
+        world.now_ms += 2_000;
+        hogs.retain(|told| match told.try_recv() {
+            Ok(outcome) => {
+                ended += 1;
+                assert_eq!(text(&outcome.answer), TOO_MUCH);
+                false
+            }
+            Err(_) => true,
+        });
+        while hogs.len() < 6 {
+            hogs.push(start(&world, hogs.len()));
+        }
+        let rows = vec![r#"{"v":"x"}"#; 60].join(",");
+        for (method, payload) in [
+            ("createTask", r#"{"title":"b"}"#),
+            ("updateRow", r#"{"table":"tasks","id":1,"field":"title","value":"c"}"#),
+            ("batchInsert", &format!(r#"{{"table":"t","rows":[{rows}]}}"#)),
+            ("listTasks", r#"{"limit":1}"#),
+        ] {
+            let answer = world.says("ann", method, payload);
+            assert!(!answer.starts_with('!') && !answer.contains("memory"), "{method}: {answer}");
+        }
+    }
 }

@@ -255,3 +255,30 @@ pub(crate) fn is_room_full(connection: &Connection, write_bytes: usize) -> bool 
     let wanted = 2 * write_bytes as u64 / PAGE_BYTES + 64;
     pages.saturating_sub(free) + wanted >= most
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_is_what_sqlite_is_told() {
+        let folder = std::env::temp_dir().join(format!("tables-durability-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (durability, expected) in [(Durability::Synced, 2), (Durability::Written, 1), (Durability::Memory, 0)] {
+            let settings = Settings { durability, ..Settings::new(&folder) };
+            let database = Database::open(&settings, "r").expect("a database");
+            let number = |db: &Connection, pragma: &str| {
+                db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+            };
+            assert_eq!(number(&database.writer(), "synchronous"), Ok(expected), "{durability:?}");
+            assert_eq!(number(&database.writer(), "trusted_schema"), Ok(0));
+            assert_eq!(number(&database.writer(), "max_page_count"), Ok((1 << 30) / 4_096));
+            let reader = database.reader(&settings).expect("a reader");
+            assert_eq!(number(&reader, "trusted_schema"), Ok(0));
+            assert!(reader.execute("DELETE FROM tasks", []).is_err(), "a reader cannot write");
+            drop(reader);
+            database.close().expect("it can be closed");
+        }
+        std::fs::remove_dir_all(folder).expect("the folder is gone");
+    }
+}

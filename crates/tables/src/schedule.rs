@@ -358,6 +358,9 @@ impl Schedule {
     }
 
     pub(crate) fn end_delete(&mut self, name: &Arc<str>) {
+        if self.stage == Stage::Ended {
+            return;
+        }
         self.open -= 1;
         let room = self.room(name);
         room.phase = Phase::Closed;

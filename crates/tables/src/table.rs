@@ -11,6 +11,8 @@ pub(crate) struct Table {
     /// As it was made.
     pub(crate) name: Arc<str>,
     pub(crate) columns: Vec<Column>,
+    /// The columns' names as members of an object.
+    pub(crate) names: json::Names,
 }
 
 pub(crate) struct Column {
@@ -54,7 +56,8 @@ impl Table {
         )?;
         let Some(name) = find.query_row([name], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
         let columns = columns(db, &name)?;
-        Ok(Some(Table { name: Arc::from(name), columns }))
+        let names = json::Names::new(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>());
+        Ok(Some(Table { name: Arc::from(name), columns, names }))
     }
 
     /// The column of that name, without regard to case.

@@ -152,36 +152,47 @@ impl Tables {
     /// Finishes the writes and short reads that were submitted, breaks off statements, writes what waits in memory, and closes all files.
     /// Waits for the disk. The error says which values could not be written; closing again does nothing.
     pub fn close(&self) -> Result<(), TablesError> {
-        let shared = &self.shared;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut schedule = shared.schedule();
-        if schedule.stage == Stage::Runs {
-            schedule.stage = Stage::Finishes;
-        }
-        shared.is_closing.store(true, Ordering::Relaxed);
-        shared.wake_all(&schedule);
-        while !schedule.is_quiet() {
-            schedule = shared.changed.wait(schedule).unwrap_or_else(PoisonError::into_inner);
-        }
-        let databases = schedule.end();
-        shared.wake_all(&schedule);
-        drop(schedule);
-        for thread in threads.drain(..) {
-            // A thread that has failed has said so in the outcome of its call.
-            let _ = thread.join();
-        }
-        let mut errors = Vec::new();
-        for database in databases {
-            errors.extend(writing::flush(&shared.desk(), &database).err());
-            errors.extend(Arc::into_inner(database).and_then(|database| database.close().err()));
-        }
-        if errors.is_empty() { Ok(()) } else { Err(TablesError::Close(errors.join("; "))) }
+        finish(&self.shared, std::mem::take(&mut *threads))
     }
+}
+
+fn finish(shared: &Shared, threads: Vec<JoinHandle<()>>) -> Result<(), TablesError> {
+    let mut schedule = shared.schedule();
+    if schedule.stage == Stage::Runs {
+        schedule.stage = Stage::Finishes;
+    }
+    shared.is_closing.store(true, Ordering::Relaxed);
+    shared.wake_all(&schedule);
+    while !schedule.is_quiet() {
+        schedule = shared.changed.wait(schedule).unwrap_or_else(PoisonError::into_inner);
+    }
+    let databases = schedule.end();
+    shared.wake_all(&schedule);
+    drop(schedule);
+    for thread in threads {
+        // A thread that has failed has said so in the outcome of its call.
+        let _ = thread.join();
+    }
+    let mut errors = Vec::new();
+    for database in databases {
+        errors.extend(writing::flush(&shared.desk(), &database).err());
+        errors.extend(Arc::into_inner(database).and_then(|database| database.close().err()));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(TablesError::Close(errors.join("; "))) }
 }
 
 impl Drop for Tables {
     fn drop(&mut self) {
-        let _ = self.close();
+        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let this = std::thread::current().id();
+        if threads.iter().any(|thread| thread.thread().id() == this) {
+            // The last of its owners was in the answer to a call: that thread cannot wait for itself.
+            let shared = self.shared.clone();
+            std::thread::spawn(move || finish(&shared, threads));
+        } else {
+            let _ = finish(&self.shared, threads);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, ToSql};
 use serde_json::value::RawValue;
 
 use super::{Ask, Refusal, TOO_FAST, refuse};
-use crate::json::{self, Names};
+use crate::json;
 use crate::sight::{self, OWNER, Owner, Sight};
 use crate::table::{self, Table, quoted};
 use crate::{Answer, Outcome, RowChange, payload};
@@ -30,9 +30,8 @@ pub(super) fn owner(table: &Table, row: &Row<'_>) -> rusqlite::Result<Owner> {
 
 /// The row as JSON.
 pub(super) fn object(table: &Table, row: &Row<'_>) -> rusqlite::Result<Bytes> {
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-    let mut out = Vec::with_capacity(64 * names.len());
-    Names::new(&names).push_row(&mut out, row)?;
+    let mut out = Vec::with_capacity(32 * table.columns.len());
+    table.names.push_row(&mut out, row)?;
     Ok(out.into())
 }
 

@@ -226,3 +226,30 @@ fn a_caller_that_panics_ends_no_thread() {
         assert!(!world.says("ann", method, "{}").starts_with('!'));
     }
 }
+
+#[test]
+fn the_last_owner_may_be_in_an_answer() {
+    let world = World::new();
+    let call = world.call("ann", "updateDebounced", r#"{"key":"k","value":7}"#);
+    let World { tables, folder, .. } = world;
+    let tables = std::sync::Arc::new(tables);
+    let (own, (tell, told)) = (tables.clone(), mpsc::channel());
+    let (release, held) = mpsc::channel::<()>();
+    let done = move |outcome: Outcome| {
+        let _ = held.recv();
+        drop(own);
+        let _ = tell.send(text(&outcome.answer));
+    };
+    tables.submit("r", call, Box::new(done));
+    drop(tables);
+    drop(release);
+    assert_eq!(told.recv().as_deref(), Ok("done Update queued for flush"));
+    // The log is gone when the database was closed; a test that waits a minute has failed.
+    let start = std::time::Instant::now();
+    let count = || std::fs::read_dir(folder.path()).expect("the folder can be read").count();
+    while count() != 1 && start.elapsed().as_secs() < 60 {
+        std::thread::yield_now();
+    }
+    let db = rusqlite::Connection::open(folder.path().join("r.db")).expect("the file");
+    assert_eq!(db.query_row("SELECT value FROM _debounced_state", [], |row| row.get(0)), Ok("7".to_owned()));
+}

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tables::Outcome;
+use tables::{Outcome, Settings, Tables};
 
 use crate::world::{Folder, World, files, text, wait};
 
@@ -120,6 +120,50 @@ fn a_full_room_says_so_and_goes_on_when_there_is_space() {
     assert!(world.says("ann", "deleteTable", r#"{"tableName":"t"}"#).starts_with("done"));
     world.says("ann", "createTable", r#"{"tableName":"t","columns":[{"name":"v"}]}"#);
     assert_eq!(world.says("ann", "batchInsert", &insert), r#"done {"inserted":1,"total":1,"errors":[]}"#);
+}
+
+/// The disk refuses what goes beyond a length of file: writes say so, and what was answered before and after is there.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_takes_no_more_loses_nothing_that_was_answered() {
+    const NAME: &str = "groups::a_disk_that_takes_no_more_loses_nothing_that_was_answered";
+    const FOLDER: &str = "TABLES_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let mut settings = Settings::new(folder);
+        (settings.usage_ms, settings.open_max) = (3_600_000, 1);
+        let tables = Tables::open(settings).expect("the folder can be used");
+        let world = World { tables, ..World::new() };
+        world.says("ann", "createTable", r#"{"tableName":"t","columns":[{"name":"v"}]}"#);
+        let insert = format!(r#"{{"table":"t","rows":[{{"v":"{}"}}]}}"#, "x".repeat(40_000));
+        let (mut done, mut refused) = (0, 0);
+        while refused < 5 && done < 1_000 {
+            match world.says("ann", "batchInsert", &insert) {
+                answer if answer.starts_with("done") => done += 1,
+                answer => {
+                    refused += 1;
+                    assert!(answer.contains("disk"), "{answer}");
+                    assert_eq!(world.rows("ann", "SELECT count(*) AS n FROM t"), format!(r#"[{{"n":{done}}}]"#));
+                }
+            }
+        }
+        println!("done={done} refused={refused}");
+        // The process ends here as if it were killed.
+        std::process::exit(0);
+    }
+    let folder = Folder::new();
+    let this = std::env::current_exe().expect("this test");
+    // A signal that the shell ignores is ignored by what it starts: the write then fails, and the process lives.
+    let script = r#"trap '' XFSZ; ulimit -f 2000; exec "$0" --exact "$1" --nocapture"#;
+    let mut command = std::process::Command::new("sh");
+    let output =
+        command.args(["-c", script]).arg(this).arg(NAME).env(FOLDER, folder.path()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let done: u32 = said.split("done=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a count");
+    assert!(done > 5 && said.contains("refused=5"), "{said}");
+    let world = World::on(folder, |_| {});
+    assert_eq!(world.rows("ann", "SELECT count(*) AS n FROM t"), format!(r#"[{{"n":{done}}}]"#));
+    assert!(world.says("ann", "createTask", "{}").starts_with("done"));
 }
 
 #[test]

@@ -139,13 +139,16 @@ fn answers_have_bounds() {
     assert!(world.rows("ann", &format!("SELECT {columns}")).starts_with("! too many columns"));
 }
 
+/// Set in the environment of a test that runs in a process of its own.
+pub(crate) const OWN_PROCESS: &str = "TABLES_OWN_PROCESS";
+
 /// SQLite's bound for memory is the process's: such a test runs once more in a process of its own, and there alone.
 fn is_own_process(name: &str) -> bool {
-    if std::env::var_os("TABLES_OWN_PROCESS").is_some() {
+    if std::env::var_os(OWN_PROCESS).is_some() {
         return true;
     }
     let mut command = Command::new(std::env::current_exe().expect("this test"));
-    let command = command.args(["--exact", name, "--nocapture"]).env("TABLES_OWN_PROCESS", "1");
+    let command = command.args(["--exact", name, "--nocapture"]).env(OWN_PROCESS, "1");
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));

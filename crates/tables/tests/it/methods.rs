@@ -120,6 +120,18 @@ fn update_row() {
             r#"done {"inserted":1,"total":1,"errors":[]}"#,
         ),
         ("updateRow", r#"{"table":"k","id":"de","field":"n","value":2}"#, r#"done {"code":"de","n":2}"#),
+        ("deleteTable", r#"{"tableName":"k"}"#, r#"done {"tableName":"k"}"#),
+        (
+            "createTable",
+            r#"{"tableName":"k","columns":[{"name":"n"},{"name":"x"},{"name":"code","primaryKey":true}]}"#,
+            r#"done {"tableName":"k","sql":"CREATE TABLE \"k\" (\"n\" TEXT, \"x\" TEXT, \"code\" TEXT PRIMARY KEY)"}"#,
+        ),
+        (
+            "batchInsert",
+            r#"{"table":"k","rows":[{"code":"de","n":1}]}"#,
+            r#"done {"inserted":1,"total":1,"errors":[]}"#,
+        ),
+        ("updateRow", r#"{"table":"k","id":"de","field":"n","value":2}"#, r#"done {"n":"2","x":null,"code":"de"}"#),
     ]);
 }
 

@@ -201,7 +201,7 @@ fn stored(folder: &Folder, key: &str) -> Option<String> {
 
 #[test]
 fn many_debounced_changes_are_one_write() {
-    let world = World::with(|settings| settings.debounce_ms = 500);
+    let world = World::with(|settings| settings.debounce_ms = 1_500);
     world.says("ann", "getSchema", "");
     let before = world.tables.counts().commits;
     for number in 0..100 {

@@ -11,15 +11,17 @@ use crate::world::{World, text, wait};
 /// Runs until it is cut off.
 const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS n FROM c";
 
+/// Time for a statement in tests that do not wait for its end: longer than a busy machine needs for what they do beside it.
+const LONG_MS: u64 = 60_000;
+
 fn start(world: &World, room: &str, user: &str, sql: &str) -> Receiver<Outcome> {
     world.submit(room, world.call(user, "executeSQL", &format!(r#"{{"sql":"{sql}"}}"#)))
 }
 
 #[test]
-fn a_long_statement_is_cut_off_and_delays_nobody() {
-    let world = World::with(|settings| settings.query_ms_max = 2_500);
+fn a_long_statement_delays_nobody() {
+    let world = World::with(|settings| settings.query_ms_max = LONG_MS);
     world.says("ann", "createTask", r#"{"title":"a"}"#);
-    let began = Instant::now();
     let long = start(&world, "r", "ann", ENDLESS);
     for _ in 0..20 {
         assert!(world.says("ann", "createTask", r#"{"title":"b"}"#).starts_with("done"));
@@ -27,15 +29,17 @@ fn a_long_statement_is_cut_off_and_delays_nobody() {
         assert!(world.says("ann", "getSchema", "").starts_with("schema"));
     }
     assert_eq!(world.rows("bob", "SELECT 1 AS n"), r#"[{"n":1}]"#);
-    assert!(long.try_recv().is_err(), "it runs still, or this machine needs seconds for sixty short calls");
-    assert_eq!(text(&wait(&long).answer), "! Query execution timeout (max 2.5 seconds)");
-    assert!(began.elapsed() >= Duration::from_millis(2_500));
+    assert!(long.try_recv().is_err(), "it runs still");
 }
 
 #[test]
 fn a_timeout_of_whole_seconds_is_told_as_the_protocol_has_it() {
-    let world = World::with(|settings| settings.query_ms_max = 1_000);
-    assert_eq!(world.rows("ann", ENDLESS), "! Query execution timeout (max 1 seconds)");
+    let world = World::with(|settings| (settings.query_ms_max, settings.query_threads) = (1_000, 1));
+    let began = Instant::now();
+    let (long, next) = (start(&world, "r", "ann", ENDLESS), start(&world, "r", "bob", "SELECT 1 AS n"));
+    assert_eq!(text(&wait(&long).answer), "! Query execution timeout (max 1 seconds)");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert!(text(&wait(&next).answer).starts_with(r#"[{"n":1}]"#), "its turn comes");
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn functions_of_large_values_are_cut_off_too() {
 #[test]
 fn one_user_has_a_share_of_the_statements_that_run() {
     let world = World::with(|settings| {
-        (settings.query_ms_max, settings.query_threads, settings.query_user_share) = (2_500, 3, 2);
+        (settings.query_ms_max, settings.query_threads, settings.query_user_share) = (LONG_MS, 3, 2);
     });
     let long: Vec<_> = ["a", "b", "c", "d"].map(|room| start(&world, room, "ann", ENDLESS)).into_iter().collect();
     for _ in 0..10 {
@@ -87,7 +91,7 @@ fn one_user_has_a_share_of_the_statements_that_run() {
 #[test]
 fn one_room_has_a_share_of_the_statements_that_run() {
     let world = World::with(|settings| {
-        (settings.query_ms_max, settings.query_threads, settings.query_room_share) = (2_500, 3, 2);
+        (settings.query_ms_max, settings.query_threads, settings.query_room_share) = (LONG_MS, 3, 2);
     });
     let long: Vec<_> = ["a", "b", "c", "d"].map(|user| start(&world, "r", user, ENDLESS)).into_iter().collect();
     for _ in 0..10 {
@@ -99,13 +103,13 @@ fn one_room_has_a_share_of_the_statements_that_run() {
 
 #[test]
 fn a_refusal_does_not_wait_for_statements_that_run() {
-    let world = World::with(|settings| (settings.query_ms_max, settings.query_threads) = (2_500, 1));
+    let world = World::with(|settings| {
+        (settings.query_ms_max, settings.query_threads, settings.quick_threads) = (LONG_MS, 1, 1);
+    });
     let long = start(&world, "r", "ann", ENDLESS);
     assert!(world.rows("ann", "DROP TABLE tasks").starts_with("! Only SELECT"));
     let next = start(&world, "r", "bob", "SELECT 1 AS n");
     assert!(long.try_recv().is_err() && next.try_recv().is_err());
-    assert!(text(&wait(&next).answer).starts_with(r#"[{"n":1}]"#), "its turn comes");
-    assert!(text(&wait(&long).answer).starts_with("! Query execution timeout"));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! no network, no async runtime, no envelope of a client's protocol, no accounts; the caller says who asks and what is permitted.
 //!
 //! `src/tables.rs` is the door, `src/schedule.rs` decides who works on what next, `src/threads.rs` does it; `src/writing.rs` is the group commit;
-//! `src/methods` has a file for each kind of method; `src/methods/query.rs` with `src/guard.rs` and `src/copies.rs` is where a stranger's SQL
-//! runs; `src/sight.rs` is the one place that knows who may see a row.
+//! `src/methods` has a file for each kind of method; `src/methods/query.rs` with `src/guard.rs`, `src/copies.rs` and `src/functions.rs` is where
+//! a stranger's SQL runs; `src/sight.rs` is the one place that knows who may see a row.
 
 mod call;
 mod copies;

@@ -1,4 +1,4 @@
-//! What each method does, one file for each kind. Threads call [`write`](write()) inside a transaction and [`read`] on a connection that
+//! What each method does, one file for each kind. Threads call `write` inside a transaction and `read` for what needs a connection that
 //! cannot write; a method checks its payload in the protocol's order and returns an outcome or a refusal. It begins and ends no transaction,
 //! but for `batchInsert`, whose groups each have their own.
 

@@ -147,7 +147,8 @@ fn a_disk_that_takes_no_more_loses_nothing_that_was_answered() {
             }
         }
         println!("done={done} refused={refused}");
-        // The process ends here as if it were killed.
+        // The process ends here as if it were killed; only the folder that it did not use goes.
+        std::fs::remove_dir_all(world.folder.path()).expect("the folder is gone");
         std::process::exit(0);
     }
     let folder = Folder::new();

@@ -1,5 +1,6 @@
-//! API keys: a text `concord_<id>_<secret>` that its owner sees once, and the record of it that the server keeps. The record has only a
-//! keyed hash of the text, so whoever reads the file has no key. `KeyTable` keeps the records; it does no I/O and knows no clock.
+//! API keys: a text `concord_<id>_<secret>`, or `nk_live_<32 hexadecimal digits>` for the console of room databases, that its owner sees once, and the
+//! record of it that the server keeps. The record has only a keyed hash of the text, so whoever reads the file has no key. `KeyTable` keeps the records;
+//! it does no I/O and knows no clock.
 
 pub use crate::key_table::{KeyError, KeyTable, KeyTableError};
 
@@ -21,12 +22,31 @@ const SECRET_CHARS: usize = 43;
 /// Letters of an id (RFC 4648 section 6, in lower case): 32, so that a byte cut to five bits is one of them with equal chance.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
+/// What a key of the console begins with. Its clients take a text for a key by the first three characters.
+const CONSOLE_PREFIX: &str = "nk_live_";
+
+/// Random bytes of such a key: 128 bits, written as 32 digits, which is the form that its clients expect.
+const CONSOLE_BYTES: usize = 16;
+
+/// Digits of such a key that people may see, so that they can tell one from another: 112 bits stay secret.
+const CONSOLE_SHOWN: usize = 4;
+
 /// Rooms of one key: few enough to look through for each room.
 const ROOMS_MAX: usize = 1_000;
 
 /// True when a text is meant as an API key, good or not.
 pub fn looks_like_api_key(text: &str) -> bool {
     text.starts_with(PREFIX)
+}
+
+/// True when a text has the form of a console's key.
+pub fn is_console_key(text: &str) -> bool {
+    text.strip_prefix(CONSOLE_PREFIX)
+        .is_some_and(|digits| digits.len() == 2 * CONSOLE_BYTES && digits.bytes().all(is_digit))
+}
+
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// The id in a text of the right form, `None` for every other text. Says nothing about the secret.
@@ -36,6 +56,34 @@ pub(crate) fn id_in(text: &str) -> Option<&str> {
     let is_secret = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let formed = id.bytes().all(|byte| LETTERS.contains(&byte)) && secret.bytes().all(is_secret);
     (formed && secret.len() == SECRET_CHARS).then_some(id)
+}
+
+/// How a key is written, and with that where it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyForm {
+    /// `concord_<id>_<secret>`: counts everywhere.
+    #[default]
+    Standard,
+    /// `nk_live_<32 hexadecimal digits>`: counts for room databases only, and never administers the server, as their users make such keys themselves.
+    Console,
+}
+
+impl KeyForm {
+    /// The forms by the names that operators write.
+    pub const NAMED: &[(&str, KeyForm)] = &[("standard", KeyForm::Standard), ("console", KeyForm::Console)];
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<KeyForm> {
+        KeyForm::NAMED.iter().find(|(known, _)| *known == name).map(|(_, form)| *form)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyForm::Standard => "standard",
+            KeyForm::Console => "console",
+        }
+    }
 }
 
 /// What a key is to be.
@@ -77,7 +125,7 @@ impl KeySpec {
 
 /// A key that was just made. `Debug` does not show its text.
 pub struct NewKey {
-    /// The key itself, `concord_<id>_<secret>`: shown to its owner once, kept nowhere.
+    /// The key itself: shown to its owner once, kept nowhere.
     pub text: String,
     /// What is kept of it.
     pub record: KeyRecord,
@@ -87,10 +135,19 @@ impl NewKey {
     /// A key with a random id and a random secret of 256 bits. Fails when the specification is not one, or when the system has no
     /// randomness to give.
     pub fn create(spec: KeySpec, pepper: &Pepper, now_s: u64) -> Result<NewKey, KeyTableError> {
+        NewKey::create_as(KeyForm::Standard, spec, pepper, now_s)
+    }
+
+    /// The same in another form; a secret of the console's has 128 bits, and its id is not in the text.
+    pub fn create_as(form: KeyForm, spec: KeySpec, pepper: &Pepper, now_s: u64) -> Result<NewKey, KeyTableError> {
         spec.check(now_s)?;
         let letters = random::<ID_CHARS>()?.map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
         let id: String = letters.iter().collect();
-        let text = format!("{PREFIX}{id}_{}", BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?));
+        let text = match form {
+            KeyForm::Standard => format!("{PREFIX}{id}_{}", BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?)),
+            KeyForm::Console => format!("{CONSOLE_PREFIX}{}", hex(&random::<CONSOLE_BYTES>()?)),
+        };
+        let begins = (form == KeyForm::Console).then(|| text[..CONSOLE_PREFIX.len() + CONSOLE_SHOWN].into());
         let KeySpec { name, owner, scopes, rooms, expires_at_s } = spec;
         let record = KeyRecord {
             hash: pepper.hash(&text),
@@ -104,6 +161,7 @@ impl NewKey {
             revoked_at_s: None,
             replaces: None,
             replaced_by: None,
+            begins,
         };
         Ok(NewKey { text, record })
     }
@@ -139,20 +197,37 @@ pub struct KeyRecord {
     pub replaces: Option<Arc<str>>,
     /// The key that takes its place.
     pub replaced_by: Option<Arc<str>>,
+    /// What a console's key begins with, for people to tell it from others. `None` for all other keys, whose id is in their text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Arc<str>>,
     /// HMAC-SHA-256 of the key's text under the pepper.
     hash: Hidden,
 }
 
 impl KeyRecord {
+    /// How its text is written.
+    pub fn form(&self) -> KeyForm {
+        if self.begins.is_some() { KeyForm::Console } else { KeyForm::Standard }
+    }
+
+    /// The text as people may see it: `concord_<id>_…` or `nk_live_abcd…`.
+    pub fn masked(&self) -> String {
+        match &self.begins {
+            Some(begins) => format!("{begins}…"),
+            None => format!("{PREFIX}{}_…", self.id),
+        }
+    }
+
     /// Who uses the key.
     pub(crate) fn identity(&self) -> Identity {
         let permission = self.scopes.permission();
+        let scopes = Scopes { admin: self.scopes.admin && self.form() == KeyForm::Standard, ..self.scopes };
         let everywhere = [RoomPattern::all()];
         let rooms = if self.rooms.is_empty() { everywhere.as_slice() } else { &self.rooms };
         let grants = rooms.iter().map(|pattern| Grant { pattern: pattern.clone(), permission }).collect();
         Identity {
             grants: Some(grants),
-            scopes: Some(self.scopes),
+            scopes: Some(scopes),
             credential: Credential::Key(self.id.clone()),
             issued_at_s: Some(self.created_at_s),
             expires_at_s: self.expires_at_s,
@@ -170,6 +245,9 @@ impl KeyRecord {
         match problem("name", &self.name).or_else(|| problem("owner", &self.owner)) {
             Some(problem) => Err(problem),
             None if self.rooms.len() > ROOMS_MAX => Err("it has more than 1000 rooms".to_owned()),
+            None if !self.begins.as_deref().is_none_or(is_beginning) => {
+                Err("it begins with something else than nk_live_ and four digits".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -177,6 +255,12 @@ impl KeyRecord {
     pub(crate) fn hash(&self) -> &[u8; 32] {
         &self.hash.0
     }
+}
+
+/// What may be shown of a console's key.
+fn is_beginning(text: &str) -> bool {
+    text.strip_prefix(CONSOLE_PREFIX)
+        .is_some_and(|digits| digits.len() == CONSOLE_SHOWN && digits.bytes().all(is_digit))
 }
 
 /// The key of the hashes, 32 random bytes: without it, even a secret that was guessed cannot be tried against a record. `Debug` does
@@ -198,9 +282,14 @@ impl Pepper {
 
     /// What is kept of a key's text.
     fn hash(&self, text: &str) -> Hidden {
+        Hidden(self.digest(text))
+    }
+
+    /// The same as bytes, to find a key by its text.
+    pub(crate) fn digest(&self, text: &str) -> [u8; 32] {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.key(), text.as_bytes()).as_ref());
-        Hidden(hash)
+        hash
     }
 
     /// True when the text has this hash. Takes the same time wherever they differ.
@@ -219,6 +308,10 @@ fn random<const N: usize>() -> Result<[u8; N], KeyTableError> {
     Ok(bytes)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Bytes that are not printed; hexadecimal in JSON.
 #[derive(Clone, PartialEq, Eq)]
 struct Hidden([u8; 32]);
@@ -231,8 +324,7 @@ impl fmt::Debug for Hidden {
 
 impl Serialize for Hidden {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&hex)
+        serializer.serialize_str(&hex(&self.0))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     Identity,
-    api_key::{KeyRecord, KeySpec, NewKey, Pepper, id_in},
+    api_key::{KeyForm, KeyRecord, KeySpec, NewKey, Pepper, id_in, is_console_key},
     text::quoted,
 };
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,18 @@ const VERSION: u32 = 1;
 /// Keys of one table, revoked ones included: a file of 5 MB, and far more than people give out by hand.
 const KEYS_MAX: usize = 10_000;
 
+/// Of them keys of the console, which people make for themselves: however many they make, operators find a place.
+const CONSOLE_KEYS_MAX: usize = 9_000;
+
 /// Why a text is no good as an API key. Clients get one answer for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Not `concord_<id>_<secret>`.
+    /// Not `concord_<id>_<secret>`, nor, where those count, `nk_live_<digits>`.
     #[error("this is not an API key; one has the form concord_<12 characters>_<43 characters>")]
     Malformed,
+    /// Of the console's form, and no such key is there. The text has no id that could be told.
+    #[error("there is no such API key of the form nk_live_<32 hexadecimal digits>")]
+    UnknownConsole,
     /// No key of this id.
     #[error("no API key has the id {id}")]
     Unknown {
@@ -56,7 +62,7 @@ impl KeyError {
     pub fn code(&self) -> &'static str {
         match self {
             KeyError::Malformed => "malformed-api-key",
-            KeyError::Unknown { .. } => "unknown-api-key",
+            KeyError::Unknown { .. } | KeyError::UnknownConsole => "unknown-api-key",
             KeyError::WrongSecret { .. } => "wrong-api-key-secret",
             KeyError::Revoked { .. } => "api-key-revoked",
             KeyError::Expired { .. } => "api-key-expired",
@@ -90,6 +96,9 @@ pub enum KeyTableError {
     /// The table is full.
     #[error("there are 10000 API keys, revoked ones included; remove those that are no longer needed")]
     Full,
+    /// The part of the table is full that is for keys which people make for themselves.
+    #[error("there are 9000 API keys of the form nk_live_ already; delete those that are no longer needed")]
+    ConsoleFull,
     /// The system's generator of random numbers failed.
     #[error("the system gave no random bytes, so no key can be made; try again")]
     NoRandomness,
@@ -108,12 +117,21 @@ pub enum KeyTableError {
 pub struct KeyTable {
     pepper: Pepper,
     records: BTreeMap<Arc<str>, KeyRecord>,
+    /// Ids of the console's keys by their keyed hashes, as their texts have no id.
+    console: BTreeMap<[u8; 32], Arc<str>>,
 }
 
 impl KeyTable {
     /// Without a key.
     pub fn new(pepper: Pepper) -> KeyTable {
-        KeyTable { pepper, records: BTreeMap::new() }
+        KeyTable { pepper, records: BTreeMap::new(), console: BTreeMap::new() }
+    }
+
+    fn insert(&mut self, record: KeyRecord) -> Option<KeyRecord> {
+        if record.form() == KeyForm::Console {
+            self.console.insert(*record.hash(), record.id.clone());
+        }
+        self.records.insert(record.id.clone(), record)
     }
 
     /// As `to_json` wrote it. Fails for another version, a field that is not known, and a record that `create` would not have made.
@@ -130,7 +148,7 @@ impl KeyTable {
         let mut table = KeyTable::new(file.pepper);
         for record in file.keys {
             record.check().map_err(|problem| not_a_table(format!("key {}: {problem}", quoted(&record.id))))?;
-            if let Some(twin) = table.records.insert(record.id.clone(), record) {
+            if let Some(twin) = table.insert(record) {
                 return Err(not_a_table(format!("the id {} comes twice", quoted(&twin.id))));
             }
         }
@@ -154,6 +172,21 @@ impl KeyTable {
         if matches { in_force(record, now_s) } else { Err(KeyError::WrongSecret { id: record.id.clone() }) }
     }
 
+    /// The same for a key of either form, where both count.
+    pub fn authenticate_console(&self, text: &str, now_s: u64) -> Result<Identity, KeyError> {
+        if !is_console_key(text) {
+            return self.authenticate(text, now_s);
+        }
+        // Looked up by a hash under a key that nobody outside has: how long it takes says nothing about the text.
+        let record = self.console.get(&self.pepper.digest(text)).and_then(|id| self.records.get(id));
+        in_force(record.ok_or(KeyError::UnknownConsole)?, now_s)
+    }
+
+    /// The id of the console's key with this text, also when it has run out or was revoked.
+    pub fn console_key(&self, text: &str) -> Option<&Arc<str>> {
+        self.console.get(&self.pepper.digest(text)).filter(|_| is_console_key(text))
+    }
+
     /// Who uses the key of this id, when it is still good: for whoever has shown its secret before.
     pub fn identity(&self, id: &str, now_s: u64) -> Result<Identity, KeyError> {
         let record = self.records.get(id).ok_or_else(|| KeyError::Unknown { id: id.to_owned() })?;
@@ -162,15 +195,23 @@ impl KeyTable {
 
     /// Makes a key. Fails as `NewKey::create` does, and when there are 10,000.
     pub fn create(&mut self, spec: KeySpec, now_s: u64) -> Result<NewKey, KeyTableError> {
+        self.create_as(KeyForm::Standard, spec, now_s)
+    }
+
+    /// The same in another form; of the console's there may be 9,000.
+    pub fn create_as(&mut self, form: KeyForm, spec: KeySpec, now_s: u64) -> Result<NewKey, KeyTableError> {
         if self.records.len() >= KEYS_MAX {
             return Err(KeyTableError::Full);
         }
-        let key = NewKey::create(spec, &self.pepper, now_s)?;
+        if form == KeyForm::Console && self.console.len() >= CONSOLE_KEYS_MAX {
+            return Err(KeyTableError::ConsoleFull);
+        }
+        let key = NewKey::create_as(form, spec, &self.pepper, now_s)?;
         if self.records.contains_key(&key.record.id) {
             // Two equal ids of 60 random bits: the generator is broken, and its secrets are no better.
             return Err(KeyTableError::NoRandomness);
         }
-        self.records.insert(key.record.id.clone(), key.record.clone());
+        self.insert(key.record.clone());
         Ok(key)
     }
 
@@ -194,6 +235,7 @@ impl KeyTable {
         if let Some(problem) = problem {
             return Err(KeyTableError::NotReplaceable { id: old.id, problem });
         }
+        let form = old.form();
         let life_s = old.expires_at_s.map(|at_s| at_s.saturating_sub(old.created_at_s));
         let spec = KeySpec {
             name: old.name,
@@ -202,9 +244,9 @@ impl KeyTable {
             rooms: old.rooms,
             expires_at_s: life_s.map(|life_s| now_s.saturating_add(life_s)),
         };
-        let mut new = self.create(spec, now_s)?;
+        let mut new = self.create_as(form, spec, now_s)?;
         new.record.replaces = Some(old.id.clone());
-        self.records.insert(new.record.id.clone(), new.record.clone());
+        self.insert(new.record.clone());
         if let Some(old) = self.records.get_mut(id) {
             let end_s = now_s.saturating_add(overlap_s);
             old.expires_at_s = Some(old.expires_at_s.map_or(end_s, |at_s| at_s.min(end_s)));
@@ -215,7 +257,9 @@ impl KeyTable {
 
     /// Forgets a key, which makes place for another. From then on it is unknown. Fails for an unknown id.
     pub fn remove(&mut self, id: &str) -> Result<KeyRecord, KeyTableError> {
-        self.records.remove(id).ok_or_else(|| KeyTableError::Unknown { id: quoted(id) })
+        let record = self.records.remove(id).ok_or_else(|| KeyTableError::Unknown { id: quoted(id) })?;
+        self.console.remove(record.hash());
+        Ok(record)
     }
 
     /// All records, revoked and expired ones too, by id.

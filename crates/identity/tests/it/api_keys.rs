@@ -3,7 +3,7 @@
 use crate::issuer::NOW_S;
 use identity::{
     Credential, Permission, RoomPattern, Scopes,
-    api_key::{KeyError, KeySpec, KeyTable, NewKey, Pepper},
+    api_key::{KeyError, KeyForm, KeySpec, KeyTable, NewKey, Pepper, is_console_key},
     looks_like_api_key,
 };
 
@@ -274,4 +274,73 @@ fn nothing_secret_is_printed() {
         assert!(!printed.contains(secret), "{secret}: {printed}");
     }
     assert!(printed.contains("hash: hidden") && printed.contains("KeyTable { keys: 1, .. }"), "{printed}");
+}
+
+#[test]
+fn a_key_of_the_console_is_found_by_its_text_alone_and_counts_there_only() {
+    let mut table = table();
+    let all = KeySpec { scopes: Scopes { read: true, write: true, admin: true }, ..spec() };
+    let NewKey { text, record } = table.create_as(KeyForm::Console, all, NOW_S).unwrap();
+    assert!(is_console_key(&text) && text.len() == 40 && !looks_like_api_key(&text));
+    assert_eq!((record.form(), record.masked()), (KeyForm::Console, format!("{}…", &text[..12])));
+    assert!(!text.contains(&*record.id));
+    let table = KeyTable::from_json(&table.to_json()).unwrap();
+    let identity = table.authenticate_console(&text, NOW_S).unwrap();
+    assert_eq!((&*identity.user, &identity.credential), ("u1", &Credential::Key(record.id.clone())));
+    assert!(!identity.is_admin() && record.scopes.admin, "it is listed, and gives nothing");
+    assert_eq!(table.console_key(&text), Some(&record.id));
+    assert_eq!(table.authenticate(&text, NOW_S).unwrap_err().code(), "malformed-api-key");
+    assert!(!table.to_json().contains(&text) && !table.to_json().contains(&text[8..]));
+    let other = if text.ends_with('0') { "1" } else { "0" };
+    for (name, text, code) in [
+        ("another digit", format!("{}{other}", &text[..39]), "unknown-api-key"),
+        ("capitals", format!("nk_live_{}", "A".repeat(32)), "malformed-api-key"),
+        ("a digit more", format!("{text}0"), "malformed-api-key"),
+        ("a digit less", text[..39].to_owned(), "malformed-api-key"),
+        ("another prefix", text.replace("live", "test"), "malformed-api-key"),
+        ("nothing", String::new(), "malformed-api-key"),
+    ] {
+        let error = table.authenticate_console(&text, NOW_S).unwrap_err();
+        assert_eq!(error.code(), code, "{name}");
+        assert!(text.len() < 12 || !error.to_string().contains(&text[12..]), "{error}");
+    }
+}
+
+#[test]
+fn keys_of_the_console_run_out_are_revoked_replaced_and_removed_like_others() {
+    let mut table = table();
+    let limited = KeySpec { expires_at_s: Some(NOW_S + 10), ..spec() };
+    let first = table.create_as(KeyForm::Console, limited, NOW_S).unwrap();
+    let code = |table: &KeyTable, text: &str, now_s| {
+        table.authenticate_console(text, now_s).map_or_else(|error| error.code(), |_| "ok")
+    };
+    assert_eq!(code(&table, &first.text, NOW_S + 9), "ok");
+    assert_eq!(code(&table, &first.text, NOW_S + 10), "api-key-expired");
+    let second = table.rotate(&first.record.id, 3, NOW_S).unwrap();
+    assert!(is_console_key(&second.text));
+    assert_eq!(
+        (code(&table, &first.text, NOW_S + 3), code(&table, &second.text, NOW_S + 3)),
+        ("api-key-expired", "ok")
+    );
+    table.revoke(&second.record.id, NOW_S).unwrap();
+    assert_eq!(code(&table, &second.text, NOW_S), "api-key-revoked");
+    table.remove(&second.record.id).unwrap();
+    assert_eq!(code(&table, &second.text, NOW_S), "unknown-api-key");
+    let standard = table.create(spec(), NOW_S).unwrap();
+    assert_eq!(code(&table, &standard.text, NOW_S), "ok", "those of the other form count too");
+    let begins = table.create_as(KeyForm::Console, spec(), NOW_S).unwrap().record.begins.unwrap();
+    for (from, to) in [(&*begins, "nk_live_12"), (&*begins, "concord_1234"), (&*begins, "nk_live_12345")] {
+        assert!(KeyTable::from_json(&table.to_json().replace(from, to)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn however_many_keys_people_make_operators_find_a_place() {
+    let mut table = table();
+    for _ in 0..9_000 {
+        table.create_as(KeyForm::Console, spec(), NOW_S).unwrap();
+    }
+    let full = table.create_as(KeyForm::Console, spec(), NOW_S).unwrap_err();
+    assert!(full.to_string().contains("delete"), "{full}");
+    assert!(table.create(spec(), NOW_S).is_ok());
 }

@@ -1,9 +1,12 @@
 //! What administrators can do while the server runs: take rights back, disconnect people, lock and delete rooms, say whose drafts are, make and revoke API
-//! keys, read metrics.
+//! keys, look after accounts, read metrics.
 //!
 //! Served at an address of its own (`admin.listen`), and where clients connect only when that is asked for. Every request needs an API key with the
 //! scope `admin`. Bodies and connections belong to hyper; what is decided goes to the ledger, the key file and the workers.
 
+mod accounts;
+
+use crate::accounts::Withdrawn;
 use crate::auth::{Draft, KeyFileError, LedgerError, Revocation, bearer_token, now_s};
 use crate::http::serve_requests;
 use crate::logging::Printable;
@@ -17,7 +20,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use identity::api_key::{KeySpec, KeyTable, KeyTableError};
+use identity::api_key::{KeyForm, KeySpec, KeyTable, KeyTableError};
 use identity::{Credential, Identity, RoomPattern, Scopes};
 use room::Closing;
 use serde::Deserialize;
@@ -196,6 +199,8 @@ struct NewKey {
     #[serde(default)]
     rooms: Vec<RoomPattern>,
     ttl_s: Option<u64>,
+    /// `standard` or `console`.
+    form: Option<String>,
 }
 
 impl Asked {
@@ -221,6 +226,7 @@ impl Asked {
             ("GET", ["drafts", id]) => self.draft(&self.draft_room(id)?),
             ("PUT", ["drafts", id]) => self.register(self.draft_room(id)?).await,
             ("DELETE", ["drafts", id]) => self.unregister(self.draft_room(id)?).await,
+            (_, ["users" | "databases", ..]) => self.about_accounts(method, &parts).await,
             (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys" | "drafts" | "rooms", _])
             | (_, ["rooms", _, "kick" | "lock" | "unlock" | "announce" | "reopen"]) => {
                 Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them"))
@@ -283,10 +289,12 @@ impl Asked {
     }
 
     async fn make_key(&self) -> Answer {
-        let NewKey { name, owner, scopes, rooms, ttl_s } = self.json()?;
+        let NewKey { name, owner, scopes, rooms, ttl_s, form } = self.json()?;
+        let form = KeyForm::parse(form.as_deref().unwrap_or("standard"))
+            .ok_or_else(|| refused(StatusCode::BAD_REQUEST, "\"form\" is standard or console"))?;
         let expires_at_s = ttl_s.map(|ttl_s| now_s().saturating_add(ttl_s));
         let spec = KeySpec { name, owner, scopes, rooms, expires_at_s };
-        let made = self.with_keys(move |table| table.create(spec, now_s())).await?;
+        let made = self.with_keys(move |table| table.create_as(form, spec, now_s())).await?;
         Ok(json!({ "id": &*made.record.id, "key": made.text }))
     }
 
@@ -294,6 +302,7 @@ impl Asked {
         let wanted = id.to_owned();
         self.with_keys(move |table| table.revoke(&wanted, now_s())).await?;
         self.entrance.gate().forget_answers();
+        self.entrance.accounts.withdraw(&Withdrawn::Key(id.into()));
         self.command(Whom { key: Some(id.to_owned()), ..Whom::default() }, What::Close(Closing::Revoked)).await
     }
 
@@ -419,6 +428,12 @@ impl Asked {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+}
+
+/// A segment of a path as text.
+fn segment(encoded: &str) -> Result<String, Refused> {
+    let illegal = |_| refused(StatusCode::BAD_REQUEST, "a part of the path is not UTF-8");
+    String::from_utf8(percent_decode(encoded).into_owned()).map_err(illegal)
 }
 
 /// A document's key in the store, from a segment of a path.

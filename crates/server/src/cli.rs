@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::{ConfigError, Loaded, SETTINGS, Setting, Sources};
 use crate::import::Migration;
+use identity::api_key::KeyForm;
 use identity::{Grant, RoomPattern, Scopes, parse_duration_s};
 use migrate::Origin;
 
@@ -78,6 +79,8 @@ pub enum Command {
 pub enum KeyCommand {
     /// Make one.
     Create {
+        /// How it is written, and where it counts.
+        form: KeyForm,
         /// What people call it.
         name: String,
         /// Whom its changes are credited to.
@@ -239,10 +242,14 @@ fn import_command() -> clap::Command {
 }
 
 fn key_command() -> clap::Command {
-    let id = Arg::new("id").value_name("ID").required(true).help("The part of the key between its underscores");
+    let id = Arg::new("id")
+        .value_name("ID")
+        .required(true)
+        .help("The part of the key between its underscores, or as key list shows it");
     let named = |name: &'static str, what: &'static str| Arg::new(name).long(name).value_name(what);
     let scope = named("scope", "SCOPES").default_value("read,write").value_parser(scopes);
     let room = named("room", "PATTERN").action(ArgAction::Append).value_parser(room_pattern);
+    let form = named("form", "FORM").default_value("standard").value_parser(key_form);
     let create = clap::Command::new("create")
         .about("Make an API key, and show it once")
         .arg(named("name", "NAME").required(true).help("What people call it"))
@@ -251,7 +258,8 @@ fn key_command() -> clap::Command {
         .arg(
             room.help("Rooms that it is for, with a * at the end for all that begin alike; may be repeated; none: all"),
         )
-        .arg(named("ttl", "TIME").value_parser(duration).help("How long it counts: 90s, 15m, 1h, 7d; none: for good"));
+        .arg(named("ttl", "TIME").value_parser(duration).help("How long it counts: 90s, 15m, 1h, 7d; none: for good"))
+        .arg(form.help("standard (concord_...), or console (nk_live_...), which counts for room databases only"));
     let overlap = named("overlap", "TIME").default_value("1d").value_parser(duration);
     clap::Command::new("key")
         .about("Make, list and take back API keys, also while the server runs")
@@ -295,6 +303,10 @@ fn token_command() -> clap::Command {
                 .about("Explain a token: each claim, and whether it counts here and why")
                 .arg(Arg::new("token").value_name("TOKEN").required(true).allow_hyphen_values(true)),
         )
+}
+
+fn key_form(text: &str) -> Result<KeyForm, &'static str> {
+    KeyForm::parse(text).ok_or("a form is standard or console")
 }
 
 fn scopes(text: &str) -> Result<Scopes, &'static str> {
@@ -366,6 +378,7 @@ fn key_command_of(matches: &ArgMatches) -> KeyCommand {
     let id = |matches: &ArgMatches| text_of(matches, "id").unwrap_or_default();
     match matches.subcommand() {
         Some(("create", matches)) => KeyCommand::Create {
+            form: matches.get_one("form").copied().unwrap_or_default(),
             name: text_of(matches, "name").unwrap_or_default(),
             owner: text_of(matches, "owner").unwrap_or_default(),
             scopes: matches.get_one("scope").copied().unwrap_or_default(),
@@ -497,11 +510,23 @@ mod tests {
             (
                 "concord key create --name ci --owner bot --scope read,admin --room a/* --room b --ttl 7d",
                 Command::Key(KeyCommand::Create {
+                    form: KeyForm::Standard,
                     name: "ci".to_owned(),
                     owner: "bot".to_owned(),
                     scopes: Scopes { read: true, write: false, admin: true },
                     rooms: ["a/*", "b"].map(|text| RoomPattern::parse(text).expect("legal")).to_vec(),
                     ttl_s: Some(604_800),
+                }),
+            ),
+            (
+                "concord key create --name x --owner u1 --form console",
+                Command::Key(KeyCommand::Create {
+                    form: KeyForm::Console,
+                    name: "x".to_owned(),
+                    owner: "u1".to_owned(),
+                    scopes: Scopes { read: true, write: true, admin: false },
+                    rooms: vec![],
+                    ttl_s: None,
                 }),
             ),
             (
@@ -560,6 +585,7 @@ mod tests {
             ("concord config", NOTHING, "--print"),
             ("concord frobnicate", NOTHING, "frobnicate"),
             ("concord key create --name n --owner o --scope root", NOTHING, "scopes are read, write and admin"),
+            ("concord key create --name n --owner o --form short", NOTHING, "standard or console"),
             ("concord token --user u --room a:all", NOTHING, "PATTERN:read"),
             ("concord token --user u --ttl soon", NOTHING, "such as 90s"),
             ("concord token", NOTHING, "--user"),

@@ -1,8 +1,9 @@
 //! Makes snapshots in the background, one after the other, on a thread of its own: from what the store has, so that no room waits for it.
 //!
-//! Knows two kinds of rooms: documents, and the ledger of what administrators decide, which makes its own. Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
+//! Knows two kinds of rooms: documents, and the logs of what was decided (the ledger, the accounts), which make their own. Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
 //! A crash at any step leaves the room as it reads before or after; which of the two is the store's business.
 
+use crate::accounts::Accounts;
 use crate::auth::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,6 +27,12 @@ pub(crate) struct Compactor {
 /// Is told the size of the snapshot in bytes, or none when that failed.
 pub(crate) type Done = Box<dyn FnOnce(Option<u64>) + Send>;
 
+/// What makes its own snapshots.
+struct Decided {
+    ledger: Arc<Ledger>,
+    accounts: Arc<Accounts>,
+}
+
 struct Job {
     room: RoomKey,
     done: Done,
@@ -36,13 +43,14 @@ impl Compactor {
     pub(crate) fn start(
         store: Arc<dyn Store>,
         ledger: Arc<Ledger>,
+        accounts: Arc<Accounts>,
         config: Arc<Config>,
         clock: Clock,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = channel();
         std::thread::Builder::new()
             .name("compaction".to_owned())
-            .spawn(move || work(&*store, &ledger, &config, clock, &inbox))?;
+            .spawn(move || work(&*store, &Decided { ledger, accounts }, &config, clock, &inbox))?;
         Ok(Self { jobs })
     }
 
@@ -54,13 +62,13 @@ impl Compactor {
     }
 }
 
-fn work(store: &dyn Store, ledger: &Ledger, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
+fn work(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
     let mut next_tidy = Instant::now() + TIDY_EVERY;
     loop {
         let now = Instant::now();
         if now >= next_tidy {
             next_tidy = now + TIDY_EVERY;
-            tidy(store, ledger, config, clock);
+            tidy(store, decided, config, clock);
         }
         match inbox.recv_timeout(next_tidy.saturating_duration_since(now)) {
             Ok(job) => {
@@ -74,19 +82,25 @@ fn work(store: &dyn Store, ledger: &Ledger, config: &Config, clock: Clock, inbox
     }
 }
 
-fn tidy(store: &dyn Store, ledger: &Ledger, config: &Config, clock: Clock) {
+fn tidy(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock) {
     match store.tidy(clock.now_ms()) {
-        Ok(rooms) => rooms.iter().for_each(|room| compact_old(store, ledger, config, room)),
+        Ok(rooms) => rooms.iter().for_each(|room| compact_old(store, decided, config, room)),
         Err(error) => tracing::warn!(action = "store.error", %error, "cannot tidy the log; it is tried again"),
     }
 }
 
-fn compact_old(store: &dyn Store, ledger: &Ledger, config: &Config, room: &RoomKey) {
-    if Ledger::is_its(room) {
-        if let Err(error) = ledger.compact() {
-            tracing::warn!(action = "store.error", %room, %error, "cannot make a snapshot; the log keeps everything");
-        }
-    } else if room.starts_with(DOCUMENT) {
+fn compact_old(store: &dyn Store, decided: &Decided, config: &Config, room: &RoomKey) {
+    let own = if Ledger::is_its(room) {
+        decided.ledger.compact()
+    } else if Accounts::is_its(room) {
+        decided.accounts.compact()
+    } else {
+        Ok(())
+    };
+    if let Err(error) = own {
+        tracing::warn!(action = "store.error", %room, %error, "cannot make a snapshot; the log keeps everything");
+    }
+    if room.starts_with(DOCUMENT) {
         snapshot_or_log(store, config, room);
     }
 }
@@ -124,15 +138,19 @@ pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Anonymous, KeyFile};
     use store::backends::memory::Memory;
 
     #[test]
     fn tidying_leaves_what_is_no_document_as_it_is() {
         let store: Arc<dyn Store> = Arc::new(Memory::default());
-        let ledger = Ledger::open(store.clone(), false).expect("opens");
+        let ledger = Arc::new(Ledger::open(store.clone(), false).expect("opens"));
+        let keys = Arc::new(KeyFile::open(std::path::Path::new("none")).expect("no file"));
+        let accounts = Accounts::open(store.clone(), keys, Arc::new(Anonymous), &Config::default()).expect("opens");
         ledger.set_locked("doc/a", true, "key k", 5).expect("written");
-        for room in ["access/ledger", "access/other"] {
-            compact_old(&*store, &ledger, &Config::default(), &RoomKey::from(room));
+        let decided = Decided { ledger: ledger.clone(), accounts: Arc::new(accounts) };
+        for room in ["access/ledger", "access/other", "access/accounts"] {
+            compact_old(&*store, &decided, &Config::default(), &RoomKey::from(room));
         }
         ledger.set_deleted("doc/b", true, "key k", 5).expect("written");
         assert_eq!(store.open(&RoomKey::from("access/ledger"), 1).expect("opens").snapshot_offset, 1);

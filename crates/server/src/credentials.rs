@@ -31,10 +31,10 @@ pub enum CredentialError {
 pub fn keys(config: &Config, command: KeyCommand) -> Result<String, CredentialError> {
     let file = KeyFile::open(&config.data)?;
     match command {
-        KeyCommand::Create { name, owner, scopes, rooms, ttl_s } => {
+        KeyCommand::Create { form, name, owner, scopes, rooms, ttl_s } => {
             let expires_at_s = ttl_s.map(|ttl_s| now_s() + ttl_s);
             let spec = KeySpec { name, owner, scopes, rooms, expires_at_s };
-            let made = file.change(|table| table.create(spec, now_s()))?;
+            let made = file.change(|table| table.create_as(form, spec, now_s()))?;
             Ok(shown_once(&made))
         }
         KeyCommand::List => {

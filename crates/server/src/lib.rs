@@ -1,5 +1,6 @@
 //! The world around the rooms: sockets, tasks, configuration, logs. A library, so that tests can run a whole server in their process.
 
+pub mod accounts;
 pub mod address;
 mod admin;
 mod allowance;

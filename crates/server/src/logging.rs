@@ -201,12 +201,13 @@ impl fmt::Display for Printable<'_> {
 
 /// Every word that is a signed token or an API key by its looks, replaced.
 fn masked(text: &str) -> Cow<'_, str> {
-    if !text.contains("eyJ") && !text.contains("concord_") {
+    if !["eyJ", "concord_", "nk_live_"].iter().any(|sign| text.contains(sign)) {
         return Cow::Borrowed(text);
     }
     let is_secret = |word: &str| {
         let token = word.find("eyJ").is_some_and(|at| word[at..].split('.').count() >= 3);
-        token || word.find("concord_").is_some_and(|at| word.len() - at > KEY_CHARS_MIN)
+        let longer = |sign, chars| word.find(sign).is_some_and(|at: usize| word.len() - at > chars);
+        token || longer("concord_", KEY_CHARS_MIN) || longer("nk_live_", CONSOLE_KEY_SHOWN)
     };
     let is_part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     let mut masked = String::with_capacity(text.len());
@@ -222,6 +223,9 @@ fn masked(text: &str) -> Cow<'_, str> {
 
 /// An API key is longer; its id, which is no secret, is shorter.
 const KEY_CHARS_MIN: usize = 40;
+
+/// Of a console's key, which has 40 characters, people may see the first twelve.
+const CONSOLE_KEY_SHOWN: usize = 12;
 
 /// Parameters whose values are secrets, in any dialect.
 const SECRET_PARAMETERS: &[&str] = &["token", "auth", "access_token", "session_token", "key", "api_key"];
@@ -349,6 +353,8 @@ mod tests {
             ("eyJhbGciOiJ9.notes", "eyJhbGciOiJ9.notes"),
             ("concord_ujgo7rcbwwud_ZpMoHd4nsXmbPsUR9JzyBgj0mlDtKI7BwK0E2yHxvp4 x", "*** x"),
             ("concord_ujgo7rcbwwud", "concord_ujgo7rcbwwud"),
+            ("/x/nk_live_0123456789abcdef0123456789abcdef?a", "/x/***?a"),
+            ("nk_live_0123…", "nk_live_0123…"),
         ];
         for (name, expected) in cases {
             assert_eq!(Printable(name).to_string(), expected);

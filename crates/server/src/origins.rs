@@ -30,6 +30,16 @@ pub(crate) fn cors_headers(allowed: &[String], origin: Option<&str>) -> String {
     }
 }
 
+/// The same where pages act as their users: never `*`, but the page's own origin if it may connect.
+pub(crate) fn cors_headers_by_name(allowed: &[String], origin: Option<&str>) -> String {
+    match origin.filter(|origin| may_connect(allowed, Some(origin))) {
+        Some(origin) if !allowed.iter().any(|entry| entry != "*" && fits(entry, origin)) => {
+            format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n")
+        }
+        _ => cors_headers(allowed, origin),
+    }
+}
+
 /// What a page's browser is told before it asks for anything that is not simple.
 pub(crate) fn preflight_response() -> Vec<u8> {
     format!("HTTP/1.1 204 No Content\r\n{PREFLIGHT_HEADERS}connection: close\r\n\r\n").into_bytes()
@@ -37,7 +47,7 @@ pub(crate) fn preflight_response() -> Vec<u8> {
 
 /// The headers of that answer, each with its line end.
 pub(crate) const PREFLIGHT_HEADERS: &str = "access-control-allow-methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n\
-     access-control-allow-headers: authorization, content-type\r\naccess-control-max-age: 600\r\n";
+     access-control-allow-headers: authorization, content-type, x-nano-key\r\naccess-control-max-age: 600\r\n";
 
 /// Whether an entry names this origin: scheme, host and port, all of them.
 fn fits(entry: &str, origin: &str) -> bool {
@@ -93,5 +103,21 @@ mod tests {
             assert_eq!(lists.each_ref().map(|list| may_use_cookies(list, *origin, host)), *cookies, "{origin:?}");
         }
         assert!(!may_use_cookies(&lists[0], Some("https://api.example"), None));
+        // Who is listed by name may have answers with cookies; others are told so by their name, or not at all.
+        for (list, origin, lines) in [
+            (&lists[0], Some("https://app.example"), 2),
+            (&lists[1], Some("https://app.example"), 3),
+            (&lists[1], Some("https://a.docs.example:8443"), 3),
+            (&lists[1], Some("https://evil.example"), 0),
+            (&lists[0], None, 0),
+        ] {
+            let headers = cors_headers_by_name(list, origin);
+            assert_eq!(headers.lines().count(), lines, "{headers}");
+            assert!(!headers.contains('*') && headers.contains("credentials") == (lines == 3), "{headers}");
+            assert!(
+                lines == 0 || headers.contains(&format!("origin: {}\r\n", origin.unwrap_or_default())),
+                "{headers}"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Shutdown: nobody new gets in (503), everything accepted goes to the disk, every socket is closed with 1001, and what is still open when the deadline
 //! has passed is cut off.
 
+use crate::accounts::{AccountError, Accounts, Withdrawn};
 use crate::admin;
 use crate::auth::{Anonymous, AuthError, Authenticator, Documents, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError};
 use crate::clock::Clock;
@@ -71,6 +72,9 @@ pub enum StartError {
     /// What administrators have decided cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Accounts, sessions and rooms cannot be read.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
     /// Who may enter cannot be found out.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -101,9 +105,10 @@ impl Server {
             None => Arc::new(Anonymous),
         };
         let connections = Arc::new(Connections::new(&config.limits, config.exempt.clone()));
+        let accounts = Arc::new(Accounts::open(store.clone(), key_file.clone(), gate.clone(), &config)?);
         let (config, clock) = (Arc::new(config), Clock::start());
-        let compactor =
-            Compactor::start(store.clone(), ledger.clone(), config.clone(), clock).map_err(StartError::Threads)?;
+        let compactor = Compactor::start(store.clone(), ledger.clone(), accounts.clone(), config.clone(), clock)
+            .map_err(StartError::Threads)?;
         let threads = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some as usize,
@@ -121,6 +126,7 @@ impl Server {
             clock,
             door,
             key_file,
+            accounts,
             metrics,
             trunks: Trunks::default(),
         });
@@ -161,6 +167,7 @@ impl Server {
         tasks.shutdown().await;
         background.shutdown().await;
         entrance.key_file.note_used();
+        entrance.accounts.note_used(entrance.clock.now_ms());
         in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
     }
 }
@@ -191,12 +198,13 @@ async fn watch_keys(entrance: Arc<Entrance>) {
     let mut told = None;
     for turn in 1_u32.. {
         tokio::time::sleep(LOOK_EVERY).await;
-        let (key_file, notes_use) = (entrance.key_file.clone(), turn.is_multiple_of(NOTE_USE_EVERY));
+        let (noting, notes_use) = (entrance.clone(), turn.is_multiple_of(NOTE_USE_EVERY));
         let looked = tokio::task::spawn_blocking(move || {
             if notes_use {
-                key_file.note_used();
+                noting.key_file.note_used();
+                noting.accounts.note_used(noting.clock.now_ms());
             }
-            key_file.refresh()
+            noting.key_file.refresh()
         });
         match looked.await {
             Ok(Ok(false)) | Err(_) => {}
@@ -204,6 +212,7 @@ async fn watch_keys(entrance: Arc<Entrance>) {
                 told = None;
                 // Also for who is on the way in.
                 entrance.gate().forget_answers();
+                entrance.accounts.withdraw(&Withdrawn::Keys);
                 entrance.workers.command(Whom { any_key: true, ..Whom::default() }, What::Confirm).await;
             }
             Ok(Err(error)) => {

@@ -2,6 +2,7 @@
 //!
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
+use crate::accounts::Accounts;
 use crate::address::{ClientAddress, client_address};
 use crate::admin;
 use crate::auth::{Admission, Documents, Gate, KeyFile, Ledger, Refusal};
@@ -67,6 +68,7 @@ pub(crate) struct Entrance {
     pub(crate) clock: Clock,
     pub(crate) door: Door,
     pub(crate) key_file: Arc<KeyFile>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) metrics: Metrics,
     /// Sockets that carry several documents.
     pub(crate) trunks: Trunks,

@@ -6,7 +6,7 @@
 
 use crate::stamp::Stamp;
 use identity::Identity;
-use identity::api_key::{KeyError, KeyRecord, KeyTable, KeyTableError, Pepper};
+use identity::api_key::{KeyError, KeyForm, KeyRecord, KeyTable, KeyTableError, Pepper};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -75,14 +75,22 @@ impl KeyFile {
 
     /// Whose key this is.
     pub fn authenticate(&self, text: &str, now_s: u64) -> Result<Identity, KeyError> {
-        let identity = self.table().authenticate(text, now_s)?;
+        Ok(self.note(self.table().authenticate(text, now_s)?, now_s))
+    }
+
+    /// The same where keys of the console count too.
+    pub fn authenticate_console(&self, text: &str, now_s: u64) -> Result<Identity, KeyError> {
+        Ok(self.note(self.table().authenticate_console(text, now_s)?, now_s))
+    }
+
+    fn note(&self, identity: Identity, now_s: u64) -> Identity {
         if let identity::Credential::Key(id) = &identity.credential {
             let mut used = self.lock_used();
             if used.0.insert(id.to_string(), now_s) != Some(now_s) {
                 used.1 = true;
             }
         }
-        Ok(identity)
+        identity
     }
 
     /// The keys as they are.
@@ -149,10 +157,18 @@ impl KeyFile {
     }
 }
 
+/// Ends a key. One of the console's makes place for another; what became of others stays in the file, for operators to see.
+pub(crate) fn end_key(table: &mut KeyTable, id: &str, now_s: u64) -> Result<(), KeyTableError> {
+    let is_consoles = table.list().any(|record| *record.id == *id && record.form() == KeyForm::Console);
+    if is_consoles { table.remove(id).map(drop) } else { table.revoke(id, now_s).map(drop) }
+}
+
 /// A key as administrators see it: everything but its hash.
 pub(crate) fn described(record: &KeyRecord, used: &BTreeMap<String, u64>) -> serde_json::Value {
     serde_json::json!({
         "id": &*record.id,
+        "form": record.form().name(),
+        "begins": record.begins.as_deref(),
         "name": record.name,
         "owner": &*record.owner,
         "scopes": record.scopes,

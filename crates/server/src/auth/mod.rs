@@ -19,7 +19,7 @@ pub(crate) use credential::bearer_token;
 pub(crate) use documents::{Documents, NoEntry};
 pub use draft::{Collaborator, CollaboratorPermission, Draft};
 pub use key_file::{KeyFile, KeyFileError};
-pub(crate) use key_file::{LOOK_EVERY, described, now_s};
+pub(crate) use key_file::{LOOK_EVERY, described, end_key, now_s};
 pub use ledger::{Ledger, LedgerError, Revocation};
 pub(crate) use webhook::{Signed, described as described_identity};
 

@@ -96,6 +96,10 @@ pub struct Config {
     pub origins: OriginsConfig,
     /// Where administrators are answered.
     pub admin: AdminConfig,
+    /// People who sign in with a password.
+    pub accounts: AccountsConfig,
+    /// Who may enter the rooms of databases.
+    pub rooms: RoomsConfig,
     /// Where the dialects are mounted.
     pub mounts: Mounts,
     /// Each dialect has rooms of its own.
@@ -298,6 +302,47 @@ pub struct AdminConfig {
     pub public: bool,
     /// Starts although decisions of administrators are lost.
     pub ignore_damage: bool,
+}
+
+/// People who sign in with a password, and the HTTP API of their console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccountsConfig {
+    /// It is served.
+    pub enabled: bool,
+    /// Whoever comes may make an account.
+    pub sign_up: bool,
+    /// How long a session lasts, in seconds.
+    pub session_s: u64,
+    /// Requests from one address in a minute.
+    pub requests_per_minute: u64,
+    /// Accounts made from one address in an hour.
+    pub sign_ups_per_hour: u64,
+    /// Accounts in all.
+    pub users_max: u64,
+}
+
+/// Who may enter the rooms of databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RoomsConfig {
+    /// Everybody who is known, or whom the owner has let in.
+    pub access: RoomAccess,
+    /// Rooms that one user may have; 0: any number.
+    pub per_user_max: u64,
+}
+
+/// Who may enter a room of a database that is somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RoomAccess {
+    /// Everybody who is known.
+    #[default]
+    Open,
+    /// Its owner, and those who have a permission in it.
+    Owner,
+}
+
+impl RoomAccess {
+    /// By the names that operators write.
+    pub const NAMED: &[(&str, RoomAccess)] = &[("open", RoomAccess::Open), ("owner", RoomAccess::Owner)];
 }
 
 /// Which pages may connect.
@@ -553,6 +598,8 @@ impl Config {
             },
             origins: OriginsConfig { allowed: Vec::new() },
             admin: AdminConfig { listen: None, public: false, ignore_damage: false },
+            accounts: AccountsConfig::default(),
+            rooms: RoomsConfig::default(),
             mounts: Mounts::nowhere(),
             websocket: WebsocketConfig { deflate: false, deflate_bytes_min: 0 },
             y_websocket: YWebsocketConfig { echo: false },

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::value::{KeepLog, Kind, Secret, choose};
-use super::{Config, Durability};
+use super::{Config, Durability, RoomAccess};
 use crate::address::{ForwardHeader, Trusted};
 use crate::fetch::Url;
 use crate::logging::{LogFormat, LogLevel};
@@ -232,6 +232,10 @@ const ROOM_RULES: Kind = Kind::List {
         rules.map(|rules| config.auth.rooms = rules)
     },
 };
+const ROOM_ACCESS: Kind = Kind::Choice {
+    names: || names(RoomAccess::NAMED),
+    set: |config, name| choose(RoomAccess::NAMED, name).map(|access| config.rooms.access = access),
+};
 const ADMIN_LISTEN: Kind = Kind::Text {
     allowed: "empty for off, or an IP address and a port, such as 127.0.0.1:1235",
     set: |config, text| {
@@ -341,6 +345,14 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("admin.listen", ADMIN_LISTEN, "", "Address and port of the admin API and the metrics. Every request needs an API key with the scope `admin`."),
     Setting::new("admin.public", Kind::Bool(|c| &mut c.admin.public), "false", "The admin API is also answered where clients connect, at /api/admin and /metrics."),
     Setting::new("admin.ignore_damage", Kind::Bool(|c| &mut c.admin.ignore_damage), "false", "Starts although decisions of administrators (locks, deletions, revocations) were damaged on the disk, without those that are lost."),
+    Setting::new("accounts.enabled", Kind::Bool(|c| &mut c.accounts.enabled), "true", "The console's HTTP API is served: accounts with e-mail and password (/api/auth), rooms of databases (/api/rooms) and keys for them (/api/keys). Accounts and their keys count for room databases only."),
+    Setting::new("accounts.sign_up", Kind::Bool(|c| &mut c.accounts.sign_up), "true", "Whoever comes may make an account. Otherwise only administrators make them."),
+    Setting::new("accounts.session_s", number(|c| &mut c.accounts.session_s, 60, 31_536_000, ", in seconds"), "604800", "How long somebody stays signed in; without \"rememberMe\" a day at most, and until the browser closes."),
+    Setting::new("accounts.requests_per_minute", number(|c| &mut c.accounts.requests_per_minute, 1, 1_000_000, ""), "300", "Requests of the console's API and for sockets of room databases from one address in a minute; further ones get 429. Addresses in `limits.exempt` have no such limit."),
+    Setting::new("accounts.sign_ups_per_hour", number(|c| &mut c.accounts.sign_ups_per_hour, 1, 1_000_000, ""), "20", "Accounts that are made from one address in an hour: a class, and no robot. The same exception holds."),
+    Setting::new("accounts.users_max", number(|c| &mut c.accounts.users_max, 1, 1_000_000, ""), "100000", "Accounts in all. They are kept in memory: some 500 bytes each, and 400 for each of their sessions."),
+    Setting::new("rooms.access", ROOM_ACCESS, "open", "Who may enter a room of a database: `open` everybody who is known, `owner` its owner, who came first or made it, and those with a permission in it."),
+    Setting::new("rooms.per_user_max", number(|c| &mut c.rooms.per_user_max, 0, 1_000_000, ""), "0", "Rooms of databases that one user may have; 0: any number."),
     Setting::new("mounts.y_websocket", MOUNT_Y_WEBSOCKET, "/y", "Where y-websocket rooms are: `/y/ROOM`. Empty: nowhere."),
     Setting::new("mounts.root_rooms", Kind::Bool(|c| &mut c.mounts.root_rooms), "true", "Every path that is not reserved is a y-websocket room, so that `ws://HOST` works as a provider's server URL."),
     Setting::new("mounts.hocuspocus", MOUNT_HOCUSPOCUS, "/hocuspocus", "Where hocuspocus clients connect. Empty: nowhere."),

@@ -13,6 +13,7 @@ pub use extensions::accept_deflate;
 pub use handshake::{accept_response, check_upgrade};
 pub use response::{error_response, json_response, text_response};
 pub(crate) use response::{json_string, refusal_response, request_id, upgrade_required, with_headers};
+pub(crate) use target::decode_pair;
 pub use target::{ROOM_NAME_BYTES_MAX, RoomNameError, check_room_name, percent_decode, y_websocket_room};
 
 /// Bytes of a request head. Browsers send 1 to 2 KiB; cookies and a JWT in the URL make it 8. Above that, headers are an attack
@@ -36,6 +37,7 @@ const KEPT: &[(&str, Repeat)] = &[
     ("host", Repeat::Refuse),
     ("origin", Repeat::Refuse),
     ("authorization", Repeat::Refuse),
+    ("x-nano-key", Repeat::Refuse),
     ("cookie", Repeat::Join("; ")),
     ("connection", Repeat::Join(", ")),
     ("upgrade", Repeat::Join(", ")),

@@ -79,7 +79,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// `key=value` of a query. Bytes that are no UTF-8 become U+FFFD: a token with one is then refused for being wrong, instead of
 /// counting as absent.
-pub(super) fn decode_pair(pair: &str) -> (String, String) {
+pub(crate) fn decode_pair(pair: &str) -> (String, String) {
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
     let text = |encoded| String::from_utf8_lossy(&percent_decode(encoded)).into_owned();
     (text(key), text(value))

@@ -1,8 +1,9 @@
-//! The HTTP APIs that belong to dialects: documents of the y-sweet API, drafts of the json-yjs editor.
+//! The HTTP APIs that belong to dialects: documents of the y-sweet API, drafts of the json-yjs editor, the console of room databases.
 //!
 //! Called by `upgrade` with connections whose first request is for one of them. Bodies and connections belong to hyper; what is asked of a room is an
 //! errand. Knows paths and status codes, and decides nothing about rooms.
 
+pub(crate) mod console;
 mod drafts;
 mod y_sweet;
 
@@ -28,7 +29,7 @@ const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
 /// Whether a path is one of these, as it was sent.
 pub(crate) fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
-    drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
+    console::is_its(entrance, path) || drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
 }
 
 /// Where requests come from.
@@ -86,6 +87,8 @@ struct Answer {
     body: Bytes,
     /// The methods that a 405 names.
     allow: &'static str,
+    /// Further ones.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 const JSON: &str = "application/json";
@@ -94,7 +97,7 @@ const BYTES: &str = "application/octet-stream";
 
 impl Answer {
     fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, body: body.into(), allow: "" }
+        Self { status, content_type, body: body.into(), allow: "", headers: Vec::new() }
     }
 }
 
@@ -154,6 +157,7 @@ async fn respond(
     let origin =
         request.headers().get(hyper::header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
     let allowed = entrance.config.origins.allowed.clone();
+    let is_console = console::is_its(&entrance, &path);
     let answer = if !origins::may_connect(&allowed, origin.as_deref()) {
         Answer::new(
             StatusCode::FORBIDDEN,
@@ -169,7 +173,11 @@ async fn respond(
         let is_draft = drafts::is_its(&entrance, &path);
         let (head, body) = request.into_parts();
         let asked = Asked { entrance, address, proxied, head, body: Bytes::new() };
-        if is_draft { drafts::answer(asked, body).await } else { y_sweet::answer(asked, body).await }
+        match (is_console, is_draft) {
+            (true, _) => console::answer(asked, body).await,
+            (false, true) => drafts::answer(asked, body).await,
+            (false, false) => y_sweet::answer(asked, body).await,
+        }
     };
     tracing::debug!(action = "http.request", requestId = id, %address, %method, path = %Printable(&path), status = answer.status.as_u16());
     let mut response = Response::new(Full::from(answer.body));
@@ -190,12 +198,18 @@ async fn respond(
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    for line in origins::cors_headers(&allowed, origin.as_deref()).lines() {
+    let (cors, more) = if is_console {
+        (origins::cors_headers_by_name(&allowed, origin.as_deref()), console::SECURITY_HEADERS)
+    } else {
+        (origins::cors_headers(&allowed, origin.as_deref()), "")
+    };
+    for line in cors.lines().chain(more.lines()) {
         if let Some((name, value)) = line.split_once(": ")
             && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
         {
             headers.insert(name, value);
         }
     }
+    headers.extend(answer.headers);
     response
 }

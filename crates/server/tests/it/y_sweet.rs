@@ -782,7 +782,7 @@ async fn pages_may_ask_before_they_ask_also_on_a_connection_that_was_used() {
         assert!(response.starts_with("http/1.1 204 "), "{response}");
         for line in [
             "access-control-allow-origin: *\r\n",
-            "access-control-allow-headers: authorization, content-type\r\n",
+            "access-control-allow-headers: authorization, content-type, x-nano-key\r\n",
             "access-control-allow-methods: get, head, post, put, delete, options\r\n",
         ] {
             assert!(response.contains(line), "{line} in {response}");

@@ -22,7 +22,7 @@ pub use visitor::{ConsoleCredential, ConsoleRefusal, ConsoleVisitor, Shown};
 
 use crate::address::{ClientAddress, Trusted};
 use crate::auth::{Gate, KeyFile};
-use crate::config::{AccountsConfig, Config, RoomAccess, RoomsConfig};
+use crate::config::{AccountsConfig, Config, RoomAccess, RoomsConfig, SignUp};
 use crate::logging::Printable;
 use journal::{Journal, Reading, Written};
 use password::Passwords;
@@ -118,6 +118,9 @@ pub enum AccountError {
     /// Not the form of a table's name.
     #[error("a table's name has letters, digits and underscores, and does not begin with a digit")]
     BadTable,
+    /// Its rows always belong to those who made them.
+    #[error("the table tasks is always protected")]
+    AlwaysProtected,
 }
 
 impl AccountError {
@@ -160,6 +163,8 @@ pub struct Accounts {
     key_file: Arc<KeyFile>,
     gate: Arc<dyn Gate>,
     settings: AccountsConfig,
+    /// Whoever comes may make an account.
+    is_open: bool,
     rooms: RoomsConfig,
     bounds: Bounds,
     origins: Vec<String>,
@@ -191,6 +196,11 @@ impl Accounts {
             key_file,
             gate,
             settings,
+            is_open: match settings.sign_up {
+                SignUp::Auto => !config.auth.is_on(),
+                SignUp::Open => true,
+                SignUp::Closed => false,
+            },
             rooms: config.rooms,
             bounds: BOUNDS,
             origins: config.origins.allowed.clone(),

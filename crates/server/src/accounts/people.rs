@@ -48,7 +48,7 @@ impl Accounts {
         device: Device,
         now_ms: u64,
     ) -> Result<SignedIn, AccountError> {
-        if !self.settings.sign_up {
+        if !self.is_open {
             return Err(AccountError::SignUpClosed);
         }
         check(&new)?;

@@ -205,7 +205,7 @@ impl Accounts {
         let (room, table): (Arc<str>, _) = (rules::room(room)?.into(), rules::table(table)?);
         let by = by.to_owned();
         if table == super::state::ALWAYS_PROTECTED {
-            return if protected { Ok(()) } else { Err(AccountError::Full("tasks is always protected")) };
+            return if protected { Ok(()) } else { Err(AccountError::AlwaysProtected) };
         }
         self.on_disk(move |accounts| {
             accounts.decide(&by, now_ms, |state| {

@@ -122,7 +122,7 @@ async fn what_is_signed_up_with_has_rules() {
     assert!(matches!(twice, Err(AccountError::EmailTaken)));
     let beyond = accounts.sign_up(new("Bob", "bob@example.com", "long enough"), device(), NOW).await;
     assert!(matches!(beyond, Err(AccountError::Full(_))));
-    config.accounts.sign_up = false;
+    config.accounts.sign_up = SignUp::Closed;
     let closed = Arc::new(open_with(&memory(), Path::new("none"), &config).expect("opens"));
     let refused = closed.sign_up(new("Ann", "ann@example.com", "long enough"), device(), NOW).await;
     assert!(matches!(refused, Err(AccountError::SignUpClosed)));
@@ -470,6 +470,21 @@ async fn what_cannot_be_read_back_keeps_the_server_from_starting() {
     assert!(accounts.user_of_email("ann@example.com").is_some());
     // The sum that it has made is whole.
     assert!(open(&store).user_of_email("ann@example.com").is_some());
+}
+
+#[test]
+fn strangers_make_accounts_only_where_nothing_else_says_who_somebody_is() {
+    for (sign_up, auth, expected) in [
+        (SignUp::Auto, false, true),
+        (SignUp::Auto, true, false),
+        (SignUp::Open, true, true),
+        (SignUp::Closed, false, false),
+    ] {
+        let mut config = Config::default();
+        (config.accounts.sign_up, config.auth.api_keys) = (sign_up, auth);
+        let accounts = open_with(&memory(), Path::new("none"), &config).expect("opens");
+        assert_eq!(accounts.is_open, expected, "{sign_up:?} {auth}");
+    }
 }
 
 #[test]

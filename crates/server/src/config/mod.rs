@@ -309,8 +309,8 @@ pub struct AdminConfig {
 pub struct AccountsConfig {
     /// It is served.
     pub enabled: bool,
-    /// Whoever comes may make an account.
-    pub sign_up: bool,
+    /// Who may make an account.
+    pub sign_up: SignUp,
     /// How long a session lasts, in seconds.
     pub session_s: u64,
     /// Requests from one address in a minute.
@@ -319,6 +319,23 @@ pub struct AccountsConfig {
     pub sign_ups_per_hour: u64,
     /// Accounts in all.
     pub users_max: u64,
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignUp {
+    /// Whoever comes, unless authentication is on: then others say who somebody is.
+    #[default]
+    Auto,
+    /// Whoever comes.
+    Open,
+    /// Administrators, for others.
+    Closed,
+}
+
+impl SignUp {
+    /// By the names that operators write.
+    pub const NAMED: &[(&str, SignUp)] = &[("auto", SignUp::Auto), ("open", SignUp::Open), ("closed", SignUp::Closed)];
 }
 
 /// Who may enter the rooms of databases.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::value::{KeepLog, Kind, Secret, choose};
-use super::{Config, Durability, RoomAccess};
+use super::{Config, Durability, RoomAccess, SignUp};
 use crate::address::{ForwardHeader, Trusted};
 use crate::fetch::Url;
 use crate::logging::{LogFormat, LogLevel};
@@ -236,6 +236,10 @@ const ROOM_ACCESS: Kind = Kind::Choice {
     names: || names(RoomAccess::NAMED),
     set: |config, name| choose(RoomAccess::NAMED, name).map(|access| config.rooms.access = access),
 };
+const SIGN_UP: Kind = Kind::Choice {
+    names: || names(SignUp::NAMED),
+    set: |config, name| choose(SignUp::NAMED, name).map(|sign_up| config.accounts.sign_up = sign_up),
+};
 const ADMIN_LISTEN: Kind = Kind::Text {
     allowed: "empty for off, or an IP address and a port, such as 127.0.0.1:1235",
     set: |config, text| {
@@ -346,7 +350,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("admin.public", Kind::Bool(|c| &mut c.admin.public), "false", "The admin API is also answered where clients connect, at /api/admin and /metrics."),
     Setting::new("admin.ignore_damage", Kind::Bool(|c| &mut c.admin.ignore_damage), "false", "Starts although decisions of administrators (locks, deletions, revocations) were damaged on the disk, without those that are lost."),
     Setting::new("accounts.enabled", Kind::Bool(|c| &mut c.accounts.enabled), "true", "The console's HTTP API is served: accounts with e-mail and password (/api/auth), rooms of databases (/api/rooms) and keys for them (/api/keys). Accounts and their keys count for room databases only."),
-    Setting::new("accounts.sign_up", Kind::Bool(|c| &mut c.accounts.sign_up), "true", "Whoever comes may make an account. Otherwise only administrators make them."),
+    Setting::new("accounts.sign_up", SIGN_UP, "auto", "Who may make an account: `open` whoever comes, `closed` administrators only, `auto` whoever comes as long as authentication is off (`auth`): otherwise strangers could let themselves into databases."),
     Setting::new("accounts.session_s", number(|c| &mut c.accounts.session_s, 60, 31_536_000, ", in seconds"), "604800", "How long somebody stays signed in; without \"rememberMe\" a day at most, and until the browser closes."),
     Setting::new("accounts.requests_per_minute", number(|c| &mut c.accounts.requests_per_minute, 1, 1_000_000, ""), "300", "Requests of the console's API and for sockets of room databases from one address in a minute; further ones get 429. Addresses in `limits.exempt` have no such limit."),
     Setting::new("accounts.sign_ups_per_hour", number(|c| &mut c.accounts.sign_ups_per_hour, 1, 1_000_000, ""), "20", "Accounts that are made from one address in an hour: a class, and no robot. The same exception holds."),

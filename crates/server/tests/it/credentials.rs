@@ -146,7 +146,12 @@ fn secret_in(line: &str) -> Option<&'static str> {
     let is_key = |word: &str| {
         word.find("concord_").is_some_and(|at| word[at..].len() > 8 + 12 + 20 && word[at + 20..].starts_with('_'))
     };
+    // `nk_live_` and 32 digits, of which people may see four.
+    let is_console_key = |word: &str| {
+        word.find("nk_live_").is_some_and(|at| word[at + 8..].bytes().take_while(u8::is_ascii_hexdigit).count() > 4)
+    };
     let named = [
+        (crate::accounts::PASSWORD, "a password"),
         (SECRET, "the secret that tokens are signed with"),
         (crate::webhooks::WEBHOOK_SECRET, "the secret of webhooks"),
     ];
@@ -154,6 +159,7 @@ fn secret_in(line: &str) -> Option<&'static str> {
     named
         .or_else(|| words().any(is_token).then_some("a token"))
         .or_else(|| words().any(is_key).then_some("an API key"))
+        .or_else(|| words().any(is_console_key).then_some("an API key of the console"))
         .or_else(|| line.contains("sid=").then_some("a session's cookie"))
 }
 
@@ -166,6 +172,9 @@ fn the_watch_over_the_log_sees_secrets() {
         (format!("{SECRET}."), true),
         ("concord_abcdefghijkl_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(), true),
         ("Cookie: sid=ann".to_owned(), true),
+        ("/x?k=nk_live_0123456789abcdef0123456789abcdef".to_owned(), true),
+        (format!("body {}", crate::accounts::PASSWORD), true),
+        ("key nk_live_0123…".to_owned(), false),
         ("target=/r?token=*** kid=\"abcdefghijkl\" key id abcdefghijkl".to_owned(), false),
         ("concord_connections 5, version 1.2.3, eyJust a word".to_owned(), false),
     ];

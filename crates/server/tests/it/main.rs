@@ -1,6 +1,7 @@
 //! A whole server in this process, or the binary itself, with clients on real sockets: what one file of `src` cannot show alone.
 
 mod access;
+mod accounts;
 mod admin;
 mod application;
 mod bad_input;

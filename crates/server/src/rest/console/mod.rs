@@ -109,8 +109,8 @@ pub(super) async fn answer(asked: Asked, body: Incoming) -> Answer {
         Call::Unknown => return error(StatusCode::NOT_FOUND, "nothing is served at this path"),
         _ => {}
     }
-    let is_right = if is_post { asked.head.method == Method::POST } else { asked.head.method.is_safe() };
-    if !is_right {
+    let methods: &[Method] = if is_post { &[Method::POST] } else { &[Method::GET, Method::HEAD] };
+    if !methods.contains(&asked.head.method) {
         let allow = if is_post { "POST" } else { "GET, HEAD" };
         return Answer { allow, ..text(StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED) };
     }
@@ -260,7 +260,8 @@ fn status_of(error: &AccountError) -> StatusCode {
         | AccountError::LongPassword
         | AccountError::BadName
         | AccountError::BadRoom
-        | AccountError::BadTable => StatusCode::BAD_REQUEST,
+        | AccountError::BadTable
+        | AccountError::AlwaysProtected => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Done, Request, Unread, done, error};
 use crate::accounts::{ConsoleVisitor, Withdrawn};
 use crate::auth::{KeyFileError, end_key, now_s};
+use crate::logging::Printable;
 use crate::request::decode_pair;
 use crate::rest::Answer;
 use crate::worker::{What, Whom};
@@ -127,6 +128,7 @@ impl Request {
             .await?;
         let made = made.ok_or_else(|| error(StatusCode::BAD_REQUEST, TOO_MANY))?;
         let record = &made.record;
+        tracing::info!(action = "auth.keys", by = %Printable(&visitor.user), key = &*record.id, "key made");
         let mut days = json!(days);
         if days.as_f64().is_some_and(|number| number.fract() == 0.0) {
             days = json!(days.as_f64().unwrap_or_default() as u64);
@@ -183,6 +185,7 @@ impl Request {
         let id = meant_by(&table, &visitor.user, meant).ok_or_else(not_found)?;
         let (gone, now_s) = (id.clone(), now_s());
         self.with_keys(move |table| end_key(table, &gone, now_s)).await?;
+        tracing::info!(action = "auth.keys", by = %Printable(&visitor.user), key = &*id, "key deleted");
         self.asked.entrance.gate().forget_answers();
         self.asked.entrance.accounts.withdraw(&Withdrawn::Key(id.clone()));
         let whom = Whom { key: Some(id.to_string()), ..Whom::default() };

@@ -32,6 +32,10 @@ impl Request {
         let remember = body.get("rememberMe").and_then(Value::as_bool).unwrap_or(true);
         let accounts = &self.asked.entrance.accounts;
         let done = accounts.sign_in(&email, password, remember, self.device(), self.now_ms).await;
+        if let Err(reason @ (AccountError::WrongPassword | AccountError::TooManyTries { .. })) = &done {
+            // Not for whom: people write passwords into the wrong field.
+            tracing::info!(action = "auth.refused", address = %self.asked.address, %reason, "sign-in");
+        }
         self.signed_in(done.map_err(refused)?, remember)
     }
 

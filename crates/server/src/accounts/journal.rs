@@ -37,7 +37,7 @@ pub(super) struct Reading<S, E> {
 pub(super) enum Written {
     /// All of it is on the disk.
     Durable,
-    /// Perhaps not: the log has to be read again, which writes it again; then what it says counts.
+    /// Perhaps not: the log has to be read again, which writes it again, and synced.
     InDoubt,
 }
 

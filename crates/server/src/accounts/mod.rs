@@ -299,7 +299,11 @@ impl Accounts {
         let kinds = entries.iter().map(Entry::kind).collect::<Vec<_>>().join(", ");
         match written {
             Written::Durable => self.change(|state| entries.into_iter().for_each(|entry| state.apply(entry))),
-            Written::InDoubt => self.recover(&mut journal)?,
+            Written::InDoubt => {
+                self.recover(&mut journal)?;
+                // It was written again, and nobody is told that it is done before it is on the disk.
+                self.store.flush()?;
+            }
         }
         if kinds != "use" {
             tracing::info!(action = "accounts.changed", by = %Printable(by), what = kinds);

@@ -540,3 +540,60 @@ async fn what_the_disk_refuses_has_not_happened() {
     assert_eq!(console.post("/api/rooms/create", &token, json!({ "roomId": "crm" })).await.0, 200);
     console.server.stop(()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_a_cut_of_the_power() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let disk = FaultyDisk::new();
+    let console = Console::with("accounts-power", config(), store_on(&disk)).await;
+    let token = console.token("ann").await;
+    let ended = text(&console.sign_in("ann").await.0["token"]);
+    assert_eq!(console.post("/api/rooms/create", &token, json!({ "roomId": "crm" })).await.0, 200);
+    assert_eq!(console.post("/api/auth/sign-out", &ended, json!({})).await.0, 200);
+    let after = disk.cut_power(&mut rng);
+    console.server.stop(()).await;
+    let console = Console::with("accounts-power", config(), store_on(&after)).await;
+    assert_eq!(console.get("/api/rooms/list", &token).await[0]["id"], "crm");
+    assert_eq!(console.get("/api/auth/get-session", &ended).await, Value::Null);
+    console.server.stop(()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_that_something_is_done_before_it_is_synced() {
+    let disk = FaultyDisk::new();
+    let console = Console::with("accounts-syncs", config(), store_on(&disk)).await;
+    let body = json!({ "name": "ann", "email": "ann@example.com", "password": PASSWORD });
+    disk.fail_syncs("log/", std::io::ErrorKind::Other);
+    let (status, answer) = console.post("/api/auth/sign-up/email", "", body.clone()).await;
+    assert_eq!(status, 500, "{answer}");
+    let (status, answer) = console.post("/api/auth/sign-in/email", "", body.clone()).await;
+    assert!([401, 500].contains(&status), "{status} {answer}");
+    disk.heal();
+    // It may be in the log; if it is not, it can be made now. Either way it is there in the end, once.
+    let (status, answer) = console.post("/api/auth/sign-up/email", "", body.clone()).await;
+    assert!([200, 422].contains(&status), "{status} {answer}");
+    let token = text(&console.sign_in("ann").await.0["token"]);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let after = disk.cut_power(&mut fastrand::Rng::with_seed(seed));
+    console.server.stop(()).await;
+    let console = Console::with("accounts-syncs", config(), store_on(&after)).await;
+    assert_eq!(console.get("/api/auth/get-session", &token).await["user"]["email"], "ann@example.com");
+    console.server.stop(()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_that_one_user_makes_have_a_rate() {
+    let mut config = config();
+    config.limits.user_rooms_per_h = 2;
+    let console = Console::with("accounts-rate", config, memory()).await;
+    let token = console.token("ann").await;
+    for (room, status) in [("one", 200), ("two", 200), ("three", 503)] {
+        let (found, answer) = console.post("/api/rooms/create", &token, json!({ "roomId": room })).await;
+        assert_eq!(found, status, "{answer}");
+        assert_eq!(answer.contains("limits.user_rooms_per_h"), status == 503, "{answer}");
+    }
+    console.server.stop(()).await;
+}

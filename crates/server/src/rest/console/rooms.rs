@@ -1,7 +1,7 @@
 //! The rooms of whoever is signed in: `/api/rooms`. Called by the console's API. Its refusals are plain texts, and its times milliseconds. What is in a room is
 //! not touched: deleting one here makes it nobody's.
 
-use super::{Done, Request, Unread, done, status_of, text};
+use super::{Done, Request, Unread, done, later, status_of, text};
 use crate::accounts::{AccountError, Accounts, ConsoleVisitor, Registration};
 use crate::rest::Answer;
 use hyper::StatusCode;
@@ -32,7 +32,11 @@ impl Request {
         }
         let id = Accounts::room_id(id).map_err(|error| refused(&error))?;
         let named = body.get("name").and_then(Value::as_str).map(str::trim).filter(|name| !name.is_empty());
-        let accounts = &self.asked.entrance.accounts;
+        let entrance = &self.asked.entrance;
+        entrance.connections.may_make_room(&visitor.user).map_err(|reached| {
+            later(text(StatusCode::SERVICE_UNAVAILABLE, reached.limit), reached.retry_after_s.into())
+        })?;
+        let accounts = &entrance.accounts;
         let made = accounts.register(id, named.unwrap_or(id), &visitor.user, &visitor.user, self.now_ms).await;
         made.map(|room| done(StatusCode::OK, &described(id, &room))).map_err(|error| refused(&error))
     }

@@ -20,7 +20,7 @@ use crate::request::{
     HeadError, RequestHead, accept_deflate, accept_response, check_upgrade, error_response, parse, refusal_response,
     request_id, text_response, with_headers,
 };
-use crate::rest::{self, is_rest_path};
+use crate::rest::{self, is_rest_request};
 use crate::routes::{Protocol, Route, is_draft_id, route};
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
@@ -206,7 +206,7 @@ impl Entrance {
             if self.config.admin.public && admin::is_admin_path(visit.head.path()) {
                 return self.hand_to_admin(visit).await;
             }
-            if is_rest_path(&self, visit.head.path()) && visit.head.method != "OPTIONS" {
+            if is_rest_request(&self, &visit.head) {
                 return self.hand_to_rest(visit).await;
             }
             let (allowed, mounts) = (&self.config.origins.allowed, &self.config.mounts);

@@ -439,6 +439,28 @@ async fn a_restart_and_a_sum_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_long_log_becomes_a_sum() {
+    let store = memory();
+    let accounts = filled(&store).await;
+    let long_name = "x".repeat(256);
+    let mut written = 0;
+    while written <= 5 << 20 {
+        accounts.set_owner("crm", "ann".into(), Some(long_name.clone()), "k", NOW).await.expect("written");
+        written += long_name.len() + 100;
+    }
+    let before = all(&accounts);
+    let entries = || store.open(&RoomKey::from(journal::KEY), 1).expect("opens").changes.len();
+    assert!(entries() > 10_000);
+    accounts.note_used(NOW);
+    assert_eq!(entries(), 0);
+    accounts.set_owner("crm", "bob".into(), None, "k", NOW).await.expect("written");
+    assert_eq!(entries(), 1, "and it goes on behind it");
+    drop(accounts);
+    let after = all(&open(&store));
+    assert_eq!((&after["users"], &after["rooms"]["crm"]["registered"]["owner"]), (&before["users"], &"bob".into()));
+}
+
+#[tokio::test]
 async fn secrets_are_not_in_what_is_written() {
     let store = memory();
     let accounts = open(&store);

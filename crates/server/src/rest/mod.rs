@@ -13,6 +13,7 @@ use crate::address::ClientAddress;
 use crate::http::serve_requests;
 use crate::logging::Printable;
 use crate::origins;
+use crate::request::RequestHead;
 use crate::upgrade::Entrance;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -28,8 +29,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
 /// Whether a path is one of these, as it was sent.
-pub(crate) fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
+fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
     console::is_its(entrance, path) || drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
+}
+
+/// Whether a request is served here. What browsers ask before they ask is answered for all paths alike, but for the console's, whose answers have headers
+/// of their own.
+pub(crate) fn is_rest_request(entrance: &Entrance, head: &RequestHead) -> bool {
+    is_rest_path(entrance, head.path()) && (head.method != "OPTIONS" || console::is_its(entrance, head.path()))
 }
 
 /// Where requests come from.

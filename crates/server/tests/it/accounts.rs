@@ -363,6 +363,7 @@ async fn every_answer_has_the_security_headers() {
         ("GET", "/api/user-tier", "", 200),
         ("POST", "/api/auth/sign-up/email", JSON, 400),
         ("POST", "/api/auth/sign-in/email", "", 400),
+        ("OPTIONS", "/api/keys/list", "Origin: https://app.example\r\n", 204),
         ("GET", "/api/user-tier", "", 429),
     ];
     for (method, path, headers, status) in requests {
@@ -383,6 +384,10 @@ async fn every_answer_has_the_security_headers() {
             ("cache-control", "no-store"),
         ] {
             assert_eq!(response.header(name), Some(value), "{method} {path}: {name}");
+        }
+        if status == 204 {
+            assert_eq!(response.header("access-control-allow-origin"), Some("https://app.example"));
+            assert!(response.header("access-control-allow-methods").is_some_and(|methods| methods.contains("post")));
         }
         if status == 429 {
             assert_eq!(response.body, "Rate limit exceeded. Please slow down.");

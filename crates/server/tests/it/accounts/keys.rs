@@ -96,6 +96,15 @@ async fn keys_are_made_listed_and_deleted_and_are_those_of_the_command_line() {
     }
     let printed = credentials::keys(&console.config, KeyCommand::List).expect("listed");
     assert_eq!(printed.lines().count(), 2, "an operator's key is revoked, and stays in sight: {printed}");
+    // And the other way round.
+    let revoke = KeyCommand::Revoke { id: text(&by_name("past")["key_id"]) };
+    credentials::keys(&console.config, revoke).expect("revoked");
+    let gone = async {
+        while console.get("/api/keys/list?includeExpired=true", &token).await["pagination"]["total"] != 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the file is read again");
     console.server.stop(()).await;
 }
 

@@ -107,7 +107,7 @@ pub struct Caller {
 }
 
 /// The permissions of a room. Table names compare as SQLite compares them, without regard to the case of ASCII letters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rules {
     /// Protected tables besides `tasks`, which always is: a row belongs to the user in its `owner_id`.
     pub protected: BTreeSet<String>,

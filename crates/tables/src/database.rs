@@ -15,6 +15,11 @@ use crate::{Durability, Settings, room_file};
 
 /// Bytes of a page; SQLite's own default, written down because the size of a room is counted in pages.
 const PAGE_BYTES: u64 = 4_096;
+/// Columns of a table.
+pub(crate) const COLUMNS_MAX: usize = 500;
+/// Instructions between two looks at the clock: some 100 microseconds.
+const PROGRESS_EVERY: i32 = 10_000;
+
 /// The built-in table, and what this crate keeps for itself. The index lets a user's rows be found without a look at other users' rows.
 const SCHEMA: &str = "BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS tasks(id INTEGER PRIMARY KEY, title TEXT, status TEXT, vector_status TEXT DEFAULT 'pending', owner_id TEXT, user_id TEXT);
@@ -88,10 +93,13 @@ impl Database {
     ) -> rusqlite::Result<T> {
         patiently(|| {
             let kept = self.quick.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match kept {
+            let mut connection = match kept {
                 Some(connection) => connection,
                 None => self.reader(settings)?,
             };
+            // Short as it should be, it may have to count millions of rows.
+            let deadline = Instant::now() + Duration::from_millis(settings.query_ms_max);
+            connection.progress_handler(PROGRESS_EVERY, Some(move || Instant::now() >= deadline))?;
             let snapshot = connection.unchecked_transaction()?;
             let answer = read(&snapshot)?;
             snapshot.finish()?;
@@ -196,8 +204,8 @@ fn harden(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> 
         (Limit::SQLITE_LIMIT_LENGTH, value),
         // 10,000 characters of four bytes, and the definitions of tables with 500 columns.
         (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
-        // A row of 500 columns is an object of 500 members; spreadsheets that people upload have fewer.
-        (Limit::SQLITE_LIMIT_COLUMN, 500),
+        // A row of 500 columns is an object of 500 members; spreadsheets that people upload have fewer. One more: a statement may want the row's number.
+        (Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX as i32 + 1),
         // Recursion in the parser and the code generator is stack.
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),

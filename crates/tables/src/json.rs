@@ -54,8 +54,8 @@ impl Names {
         Names(columns.iter().enumerate().map(quoted).collect())
     }
 
-    /// Writes the row as an object.
-    pub(crate) fn push_row(&self, out: &mut Vec<u8>, row: &Row<'_>) -> rusqlite::Result<()> {
+    /// Writes the row as an object. False: with it, `out` has more than so many bytes, and what it has is not whole.
+    pub(crate) fn push_row(&self, out: &mut Vec<u8>, row: &Row<'_>, bytes_max: usize) -> rusqlite::Result<bool> {
         out.push(b'{');
         let mut is_first = true;
         for (at, name) in self.0.iter().enumerate() {
@@ -66,9 +66,13 @@ impl Names {
             is_first = false;
             out.extend_from_slice(name);
             push_value(out, row.get_ref(at)?);
+            // Looked at for each: values that a statement names many times are kept once by SQLite.
+            if out.len() > bytes_max {
+                return Ok(false);
+            }
         }
         out.push(b'}');
-        Ok(())
+        Ok(true)
     }
 }
 

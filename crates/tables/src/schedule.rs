@@ -25,6 +25,10 @@ pub(crate) struct Job {
     /// Taken when it is called.
     pub(crate) done: Option<Done>,
     pub(crate) is_admitted: Cell<bool>,
+    /// When it came.
+    pub(crate) submitted: Instant,
+    /// A statement that was not done in a moment: others have their moment before it goes on.
+    pub(crate) is_long: Cell<bool>,
 }
 
 impl Job {
@@ -69,6 +73,7 @@ struct Room {
     /// Reads that wait, and reads that run.
     reads: usize,
     running_reads: usize,
+    /// Long statements that run.
     running_queries: usize,
     due: Option<Instant>,
     /// When it was last used, as a number that grows with each use.
@@ -106,13 +111,32 @@ pub(crate) struct Schedule {
     ready: VecDeque<Arc<str>>,
     quick: VecDeque<Job>,
     queries: VecDeque<Job>,
-    query_users: HashMap<Arc<str>, usize>,
+    /// Statements that run, by their users, long ones apart.
+    query_users: HashMap<(Arc<str>, bool), usize>,
+    /// Short reads that run, by their users.
+    quick_users: HashMap<Arc<str>, usize>,
+    running_long: usize,
     timers: BTreeSet<(Instant, Arc<str>)>,
     open: usize,
     uses: u64,
     waiting_bytes: usize,
     running: usize,
     pub(crate) stage: Stage,
+}
+
+/// Who has read: the user, and of a statement whether it was a long one.
+pub(crate) enum Reader {
+    Quick(Arc<str>),
+    Query((Arc<str>, bool)),
+}
+
+fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 /// The lanes, for whoever must be woken.
@@ -131,6 +155,8 @@ impl Schedule {
             quick: VecDeque::new(),
             queries: VecDeque::new(),
             query_users: HashMap::new(),
+            quick_users: HashMap::new(),
+            running_long: 0,
             timers: BTreeSet::new(),
             open: 0,
             uses: 0,
@@ -210,26 +236,49 @@ impl Schedule {
         Some(Work { room: name, access, jobs: Vec::new() })
     }
 
-    /// The next short read.
+    /// The next short read. If there are several threads, one is never at work for a user who has the others.
     pub(crate) fn next_quick(&mut self, settings: &Settings) -> Option<Work> {
         let slots = Slots::new(self, settings);
-        let at = self.quick.iter().position(|job| self.can_use(&job.room, slots))?;
+        let share = settings.quick_threads.saturating_sub(1).max(1);
+        let is_fair = |job: &Job| self.quick_users.get(&job.call.caller.user).is_none_or(|count| *count < share);
+        let at = self.quick.iter().position(|job| is_fair(job) && self.can_use(&job.room, slots))?;
         let job = self.quick.remove(at)?;
+        *self.quick_users.entry(job.call.caller.user.clone()).or_default() += 1;
         Some(self.start_read(settings, job))
     }
 
-    /// The next statement whose user and room have not their shares running.
+    /// The next statement whose user and room have not their shares running; new ones first. One thread never runs long ones, if there are several.
     pub(crate) fn next_query(&mut self, settings: &Settings) -> Option<Work> {
         let slots = Slots::new(self, settings);
-        let is_fair = |job: &Job| {
-            let of_user = self.query_users.get(&job.call.caller.user).copied().unwrap_or(0);
+        let may_be_long = self.running_long < settings.query_threads.saturating_sub(1).max(1);
+        let is_fair = |job: &Job, is_long: bool| {
+            let user = (job.call.caller.user.clone(), is_long);
+            let of_user = self.query_users.get(&user).copied().unwrap_or(0);
             let of_room = self.rooms.get(&job.room).map_or(0, |room| room.running_queries);
-            of_user < settings.query_user_share.max(1) && of_room < settings.query_room_share.max(1)
+            of_user < settings.query_user_share.max(1) && (!is_long || of_room < settings.query_room_share.max(1))
         };
-        let at = self.queries.iter().position(|job| is_fair(job) && self.can_use(&job.room, slots))?;
+        let find = |is_long: bool| {
+            let is_next = |job: &Job| job.is_long.get() == is_long && is_fair(job, is_long);
+            self.queries.iter().position(|job| is_next(job) && self.can_use(&job.room, slots))
+        };
+        let waited = |job: &Job| job.is_long.get().then(|| job.submitted.elapsed().as_millis() as u64);
+        // Whoever has waited too long is told so, whatever runs; and new ones do not go before for ever.
+        let late =
+            |job: &Job| waited(job).is_some_and(|ms| ms >= settings.query_ms_max) && self.can_use(&job.room, slots);
+        let is_old = self.queries.iter().any(|job| waited(job).is_some_and(|ms| ms >= settings.query_ms_max / 4));
+        let find_long = || if may_be_long { find(true) } else { None };
+        let at = match self.queries.iter().position(late) {
+            None if is_old => find_long().or_else(|| find(false)),
+            None => find(false).or_else(find_long),
+            late => late,
+        }?;
         let job = self.queries.remove(at)?;
-        *self.query_users.entry(job.call.caller.user.clone()).or_default() += 1;
-        self.room(&job.room).running_queries += 1;
+        let is_long = job.is_long.get();
+        *self.query_users.entry((job.call.caller.user.clone(), is_long)).or_default() += 1;
+        if is_long {
+            self.running_long += 1;
+            self.room(&job.room).running_queries += 1;
+        }
         Some(self.start_read(settings, job))
     }
 
@@ -287,18 +336,21 @@ impl Schedule {
     }
 
     /// A thread has answered a read.
-    pub(crate) fn read(&mut self, name: &Arc<str>, bytes: usize, due: Option<Instant>, query_of: Option<&Arc<str>>) {
+    pub(crate) fn read(&mut self, name: &Arc<str>, bytes: usize, due: Option<Instant>, by: &Reader) {
         self.running -= 1;
         self.waiting_bytes -= bytes;
         let room = self.room(name);
         room.running_reads -= 1;
-        if let Some(user) = query_of {
-            room.running_queries -= 1;
-            if let Some(count) = self.query_users.get_mut(user) {
-                *count -= 1;
-                if *count == 0 {
-                    self.query_users.remove(user);
+        // What a write has set meanwhile stays.
+        let due = due.into_iter().chain(room.due).min();
+        match by {
+            Reader::Quick(user) => one_less(&mut self.quick_users, user),
+            Reader::Query(user) => {
+                if user.1 {
+                    room.running_queries -= 1;
+                    self.running_long -= 1;
                 }
+                one_less(&mut self.query_users, user);
             }
         }
         self.set_timer(name, due);

@@ -29,9 +29,12 @@ pub struct Settings {
     pub quick_threads: usize,
     /// Threads for `executeSQL`. 4: more would take the processors from the document rooms.
     pub query_threads: usize,
+    /// How long a statement may run before others have their turn, milliseconds. 50 ms: most are done in a tenth of that, and what is begun anew costs little
+    /// beside the seconds that it may take.
+    pub query_moment_ms: u64,
     /// Statements of one user that run at once, over all rooms. 2: half of the threads stay for the others.
     pub query_user_share: usize,
-    /// Statements of one room that run at once. 3: one thread stays for the other rooms.
+    /// Long statements of one room that run at once. 2: of the threads one never runs long ones, and one stays for the other rooms.
     pub query_room_share: usize,
     /// Quiet time after which debounced values are written, milliseconds. The protocol says one second.
     pub debounce_ms: u64,
@@ -76,8 +79,9 @@ impl Settings {
             writer_threads: 4,
             quick_threads: 2,
             query_threads: 4,
+            query_moment_ms: 50,
             query_user_share: 2,
-            query_room_share: 3,
+            query_room_share: 2,
             debounce_ms: 1_000,
             usage_ms: 5_000,
             room_bytes_max: 1 << 30,

@@ -110,7 +110,7 @@ pub(crate) fn schema(db: &Connection) -> rusqlite::Result<Vec<u8>> {
                 out.push(b',');
             }
             is_first = false;
-            members.push_row(&mut out, row)?;
+            members.push_row(&mut out, row, usize::MAX)?;
         }
         out.push(b']');
     }

@@ -2,6 +2,7 @@
 //! `src/schedule.rs` and done in `src/threads.rs`.
 
 use std::cell::Cell;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -43,7 +44,9 @@ impl Tables {
     /// Starts with the folder, which is made if it is not there. Fails if the folder cannot be used or a thread not be started.
     pub fn open(settings: Settings) -> Result<Tables, TablesError> {
         let folder = settings.folder.clone();
-        std::fs::create_dir_all(&folder).map_err(|source| TablesError::Folder { path: folder.clone(), source })?;
+        // What is in it is nobody else's business.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| TablesError::Folder { path: folder.clone(), source })?;
         // The limit is the process's: any connection can set it, and it can only become lower.
         let limit = |bytes| {
             Connection::open_in_memory()?.query_row(&format!("PRAGMA hard_heap_limit = {bytes}"), [], |_| Ok(()))
@@ -75,6 +78,11 @@ impl Tables {
         if room.is_empty() || room.len() > ROOM_MAX {
             return job.answer(Outcome::failed("A room's name has 1 to 255 bytes"));
         }
+        // Counted in the order in which they come: the threads that read take them in any.
+        let job = match self.shared.refusal(&job) {
+            Some(outcome) => return job.answer(outcome),
+            None => job,
+        };
         let added = self.shared.schedule().add(&self.shared.settings, job);
         match added {
             Ok(lane) => self.shared.wake(lane),
@@ -198,6 +206,13 @@ impl Drop for Tables {
 
 impl Job {
     fn new(room: &str, call: Call, done: Done) -> Job {
-        Job { room: Arc::from(room), call, done: Some(done), is_admitted: Cell::new(false) }
+        Job {
+            room: Arc::from(room),
+            call,
+            done: Some(done),
+            is_admitted: Cell::new(false),
+            submitted: std::time::Instant::now(),
+            is_long: Cell::new(false),
+        }
     }
 }

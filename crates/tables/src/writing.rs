@@ -25,14 +25,12 @@ pub(crate) fn write(desk: &Desk<'_>, database: &Database, jobs: Vec<Job>, mut an
     while let Some(job) = jobs.next() {
         if let Some(text) = methods::lacks(&job.call) {
             answer(job, Outcome::failed(text));
-        } else if job.call.method == Method::BatchInsert {
+        } else if is_transaction(&job) {
             let outcome = insert::run(&database.writer(), &ask(desk, &job), desk.commits).unwrap_or_else(Outcome::from);
             answer_counted(database, job, outcome, &mut answer);
         } else {
             let mut group = vec![job];
-            while let Some(next) =
-                jobs.next_if(|next| next.call.method != Method::BatchInsert && methods::lacks(&next.call).is_none())
-            {
+            while let Some(next) = jobs.next_if(|next| !is_transaction(next) && methods::lacks(&next.call).is_none()) {
                 group.push(next);
             }
             let outcomes = commit(desk, database, &group);
@@ -41,6 +39,11 @@ pub(crate) fn write(desk: &Desk<'_>, database: &Database, jobs: Vec<Job>, mut an
             }
         }
     }
+}
+
+/// Whether a call has a transaction of its own, or several: others share one.
+fn is_transaction(job: &Job) -> bool {
+    job.call.method == Method::BatchInsert && !insert::is_one_group(&job.call.payload)
 }
 
 /// Writes what waits in memory. The error is a sentence; the values then wait on.
@@ -151,6 +154,10 @@ fn transaction(
     if is_out_of_memory(&why) {
         return Err(why);
     }
+    if is_full(&why) && group.len() > 1 {
+        // What is too much together may not be so alone.
+        return Ok(None);
+    }
     Ok(Some(all_failed(group, &refused(&why, group.iter().map(|job| job.call.payload.len()).sum()))))
 }
 
@@ -169,10 +176,18 @@ fn one(desk: &Desk<'_>, database: &Database, db: &Connection, job: &Job) -> Resu
         if db.is_autocommit() {
             return result;
         }
-        db.execute_batch("ROLLBACK TO one_call")?;
+        undone(db, "ROLLBACK TO one_call")?;
     }
-    db.execute_batch("RELEASE one_call")?;
+    undone(db, "RELEASE one_call")?;
     result
+}
+
+/// Ends a part of a transaction. If even that fails, nothing of the whole may stay.
+fn undone(db: &Connection, statement: &str) -> Result<(), Refusal> {
+    db.execute_batch(statement).map_err(|why| {
+        rollback(db);
+        Refusal::Sql(why)
+    })
 }
 
 /// Ends the transaction, with the counts of usage and, if wanted, the debounced values in it.

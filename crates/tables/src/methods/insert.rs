@@ -1,4 +1,5 @@
-//! `batchInsert`: many rows in groups, each group a transaction in which a row that fails is skipped.
+//! `batchInsert`: many rows in groups, each group a transaction in which a row that fails is skipped. A call of one small group is a part of the
+//! transaction that all writes share which wait together.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 use super::rows::{self, foreign};
 use super::{Ask, Refusal, refuse};
 use crate::database::{is_full, is_out_of_memory, is_room_full, patiently, words};
-use crate::payload::Pairs;
+use crate::payload::{Pairs, Payload};
 use crate::sight::{self, OWNER, Owner, Sight};
 use crate::table::{Table, quoted};
 use crate::{Action, Answer, Failure, Outcome, RowChange, json};
@@ -20,6 +21,8 @@ use crate::{Action, Answer, Failure, Outcome, RowChange, json};
 const GROUP: usize = 50;
 /// Rows of a call. The protocol says 10,000.
 const ROWS_MAX: usize = 10_000;
+/// Of a payload that is looked at to find out whether its rows are one group: others cost more than a commit.
+const SHARED_BYTES_MAX: usize = 64 << 10;
 /// Errors that are reported. The protocol says the first five.
 const ERRORS_MAX: usize = 5;
 /// Names of columns in a refusal. 50: more are not read.
@@ -39,30 +42,37 @@ struct Insert<'a> {
     changes: Vec<RowChange>,
 }
 
-/// Runs a call on a connection without an open transaction, and counts the commits.
-pub(crate) fn run(db: &Connection, ask: &Ask<'_>, commits: &AtomicU64) -> Result<Outcome, Refusal> {
+/// Whether the rows are one group, so that they can be a part of a transaction that others share.
+pub(crate) fn is_one_group(payload: &[u8]) -> bool {
+    payload.len() <= SHARED_BYTES_MAX && Payload::of(payload).array("rows").is_none_or(|rows| rows.len() <= GROUP)
+}
+
+/// Runs a call of one group in the transaction that is open. An error leaves it to the caller to undo what was done.
+pub(crate) fn run_in_transaction(db: &Connection, ask: &Ask<'_>) -> Result<Outcome, Refusal> {
+    let (table, given) = wanted(db, ask)?;
+    let mut insert = Insert::new(ask, &table)?;
+    insert.compare(given[0])?;
+    insert.rows(db, 0, &given)?;
+    insert.inserted = insert.changes.len();
+    Ok(insert.outcome(given.len(), false))
+}
+
+/// The table and the rows of a call.
+fn wanted<'a>(db: &Connection, ask: &Ask<'a>) -> Result<(Table, Vec<&'a RawValue>), Refusal> {
     let name = ask.payload.text("table").ok_or_else(|| refuse("Invalid table name"))?;
     let given = ask.payload.array("rows").filter(|rows| !rows.is_empty());
     let given = given.ok_or_else(|| refuse("Rows must be a non-empty array"))?;
     if given.len() > ROWS_MAX {
         return Err(refuse("Too many rows: maximum 10,000"));
     }
-    let table = rows::table(db, &name)?;
-    let sight = Sight::new(&ask.call.caller, &table.name, table.column(OWNER).is_some());
-    if !sight.may_add() {
-        return Err(refuse(format!(
-            "Table '{}' is protected: adding rows needs the right to change all of them",
-            table.name
-        )));
-    }
-    // A column's own name comes before what normalising makes of another's.
-    let named = table.columns.iter().enumerate();
-    let normal = named.clone().map(|(at, column)| (normalised(&column.name), at));
-    let columns = normal.chain(named.map(|(at, column)| (column.name.to_ascii_lowercase(), at))).collect();
-    let mut insert =
-        Insert { ask, table: &table, sight, columns, inserted: 0, errors: Vec::new(), changes: Vec::new() };
-    insert.compare(given[0])?;
+    Ok((rows::table(db, &name)?, given))
+}
 
+/// Runs a call on a connection without an open transaction, and counts the commits.
+pub(crate) fn run(db: &Connection, ask: &Ask<'_>, commits: &AtomicU64) -> Result<Outcome, Refusal> {
+    let (table, given) = wanted(db, ask)?;
+    let mut insert = Insert::new(ask, &table)?;
+    insert.compare(given[0])?;
     let mut is_full = false;
     for (group, rows) in given.chunks(GROUP).enumerate() {
         let done = patiently(|| insert.group(db, group * GROUP, rows, commits));
@@ -78,7 +88,22 @@ pub(crate) fn run(db: &Connection, ask: &Ask<'_>, commits: &AtomicU64) -> Result
     Ok(insert.outcome(given.len(), is_full))
 }
 
-impl Insert<'_> {
+impl<'a> Insert<'a> {
+    fn new(ask: &'a Ask<'a>, table: &'a Table) -> Result<Self, Refusal> {
+        let sight = Sight::new(&ask.call.caller, &table.name, table.column(OWNER).is_some());
+        if !sight.may_add() {
+            return Err(refuse(format!(
+                "Table '{}' is protected: adding rows needs the right to change all of them",
+                table.name
+            )));
+        }
+        // A column's own name comes before what normalising makes of another's.
+        let named = table.columns.iter().enumerate();
+        let normal = named.clone().map(|(at, column)| (normalised(&column.name), at));
+        let columns = normal.chain(named.map(|(at, column)| (column.name.to_ascii_lowercase(), at))).collect();
+        Ok(Self { ask, table, sight, columns, inserted: 0, errors: Vec::new(), changes: Vec::new() })
+    }
+
     fn column(&self, key: &str) -> Option<usize> {
         let found = self.columns.get(&key.to_ascii_lowercase()).or_else(|| self.columns.get(&normalised(key)));
         found.copied()

@@ -83,13 +83,14 @@ pub(crate) fn lacks(call: &Call) -> Option<&'static str> {
     }
 }
 
-/// A method that writes, in the transaction that is open on `db`. `batchInsert` is none of these.
+/// A method that writes, in the transaction that is open on `db`; `batchInsert` only with one group of rows.
 pub(crate) fn write(db: &Connection, database: &Database, ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     match ask.call.method {
         Method::CreateTask => tasks::create(db, ask),
         Method::CompleteTask => tasks::complete(db, ask),
         Method::DeleteTask => tasks::delete(db, ask),
         Method::UpdateRow => rows::update(db, ask),
+        Method::BatchInsert => insert::run_in_transaction(db, ask),
         Method::CreateTable => shape::create(db, ask),
         Method::DeleteTable => shape::delete(db, ask),
         Method::UpdateDebounced => kept::update(database, ask),

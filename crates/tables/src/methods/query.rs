@@ -55,18 +55,31 @@ fn first_word(sql: &str) -> &str {
     }
 }
 
-/// Runs the statement.
-pub(crate) fn run(database: &Database, ask: &Ask<'_>, is_closing: &Arc<AtomicBool>) -> Result<Outcome, Refusal> {
-    let sql = ask.payload.text("sql").ok_or_else(|| refuse("executeSQL requires sql parameter"))?;
+/// Runs the statement for so long at most. None: it was cut off.
+pub(crate) fn run(
+    database: &Database,
+    ask: &Ask<'_>,
+    is_closing: &Arc<AtomicBool>,
+    allowed: Duration,
+) -> Option<Result<Outcome, Refusal>> {
+    let Some(sql) = ask.payload.text("sql") else { return Some(Err(refuse("executeSQL requires sql parameter"))) };
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let query = Query { ask, sql: &sql, seen: seen.clone() };
-    query.run(database, is_closing).map_err(|why| match why {
-        Refusal::Told(why) => Refusal::Told(why),
-        Refusal::Sql(why) => {
-            let is_more = seen.lock().unwrap_or_else(PoisonError::into_inner).is_more;
-            Refusal::Told(failure(&why, is_more, ask.settings.query_ms_max, is_closing))
-        }
-    })
+    let why = match query.run(database, is_closing, allowed) {
+        Err(Refusal::Sql(why)) => why,
+        result => return Some(result),
+    };
+    let is_cut_off = why.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
+    if is_cut_off && !is_closing.load(Ordering::Relaxed) {
+        return None;
+    }
+    let is_more = seen.lock().unwrap_or_else(PoisonError::into_inner).is_more;
+    Some(Err(Refusal::Told(failure(&why, is_more))))
+}
+
+/// What a statement is told that was cut off for good.
+pub(crate) fn too_long(settings: &crate::Settings) -> Outcome {
+    Outcome::failed(format!("Query execution timeout (max {} seconds)", settings.query_ms_max as f64 / 1_000.0))
 }
 
 struct Query<'a> {
@@ -76,10 +89,10 @@ struct Query<'a> {
 }
 
 impl Query<'_> {
-    fn run(&self, database: &Database, is_closing: &Arc<AtomicBool>) -> Result<Outcome, Refusal> {
+    fn run(&self, database: &Database, is_closing: &Arc<AtomicBool>, allowed: Duration) -> Result<Outcome, Refusal> {
         let (caller, settings) = (&self.ask.call.caller, self.ask.settings);
         let mut db = patiently(|| database.reader(settings))?;
-        let deadline = Instant::now() + Duration::from_millis(settings.query_ms_max);
+        let deadline = Instant::now() + allowed;
         let is_closing = is_closing.clone();
         db.progress_handler(
             LOOK_EVERY,
@@ -146,8 +159,7 @@ impl Query<'_> {
             if count > 1 {
                 out.push(b',');
             }
-            names.push_row(&mut out, row)?;
-            if out.len() > self.ask.settings.answer_bytes_max {
+            if !names.push_row(&mut out, row, self.ask.settings.answer_bytes_max)? {
                 return Err(refuse(format!(
                     "Result too large: maximum {} bytes",
                     thousands(self.ask.settings.answer_bytes_max)
@@ -168,15 +180,11 @@ fn too_much(why: rusqlite::Error) -> Refusal {
 }
 
 /// What SQLite has refused or broken off, in words.
-fn failure(why: &rusqlite::Error, is_more: bool, query_ms_max: u64, is_closing: &AtomicBool) -> Failure {
+fn failure(why: &rusqlite::Error, is_more: bool) -> Failure {
     let text = words(why);
     match why.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) if is_closing.load(Ordering::Relaxed) => {
-            Failure::new("Room databases are closed")
-        }
-        Some(ErrorCode::OperationInterrupted) => {
-            Failure::new(format!("Query execution timeout (max {} seconds)", query_ms_max as f64 / 1_000.0))
-        }
+        // It was not cut off for its time.
+        Some(ErrorCode::OperationInterrupted) => Failure::new("Room databases are closed"),
         Some(ErrorCode::AuthorizationForStatementDenied) if is_more => Failure::new(ONLY),
         Some(ErrorCode::OutOfMemory) => Failure::new("The statement needs more memory than there is for one"),
         _ => match text.strip_prefix("no such table: ") {

@@ -31,7 +31,8 @@ pub(super) fn owner(table: &Table, row: &Row<'_>) -> rusqlite::Result<Owner> {
 /// The row as JSON.
 pub(super) fn object(table: &Table, row: &Row<'_>) -> rusqlite::Result<Bytes> {
     let mut out = Vec::with_capacity(32 * table.columns.len());
-    table.names.push_row(&mut out, row)?;
+    // A row is no longer than SQLite lets it be.
+    table.names.push_row(&mut out, row, usize::MAX)?;
     Ok(out.into())
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::value::RawValue;
 
 use super::{Ask, Refusal, refuse};
+use crate::database::COLUMNS_MAX;
 use crate::database::{is_full, is_out_of_memory, words};
 use crate::payload::{self, Payload};
 use crate::table::{self, quoted};
@@ -111,6 +112,9 @@ fn statement(name: &str, columns: &[&RawValue]) -> Result<String, String> {
     for column in &made {
         let key = if column.is_key && keys == 1 { " PRIMARY KEY" } else { "" };
         parts.push(format!("{}{key}", column.definition));
+    }
+    if parts.len() > COLUMNS_MAX {
+        return Err(format!("too many columns: maximum {COLUMNS_MAX}"));
     }
     if keys > 1 {
         let names: Vec<String> =

@@ -101,7 +101,10 @@ pub(super) fn list(db: &Connection, ask: &Ask<'_>) -> rusqlite::Result<Outcome> 
     let columns = page.column_names().map(str::to_owned).collect::<Vec<_>>();
     let names = Names::new(&columns.iter().map(String::as_str).collect::<Vec<_>>());
     let values = named_params! { ":user": user, ":limit": limit as i64, ":offset": offset as i64 };
-    let data = array(page.query(values)?, |out, row| names.push_row(out, row))?;
+    let most = ask.settings.answer_bytes_max;
+    let Some(data) = array(page.query(values)?, |out, row| names.push_row(out, row, most))? else {
+        return Ok(Outcome::failed(format!("Result too large: maximum {most} bytes; ask for a lower limit")));
+    };
     let original_sql = json::string("listTasks").into();
     let answer = Answer::Rows { data, original_sql, total: Some(total), page: Some((limit, offset)), info: None };
     Ok(Outcome { is_personal: true, tables: vec!["tasks".to_owned()], ..Outcome::of(answer) })
@@ -109,17 +112,19 @@ pub(super) fn list(db: &Connection, ask: &Ask<'_>) -> rusqlite::Result<Outcome> 
 
 fn array(
     mut rows: rusqlite::Rows<'_>,
-    mut push: impl FnMut(&mut Vec<u8>, &Row<'_>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<Bytes> {
+    mut push: impl FnMut(&mut Vec<u8>, &Row<'_>) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Option<Bytes>> {
     let mut out = vec![b'['];
     while let Some(row) = rows.next()? {
         if out.len() > 1 {
             out.push(b',');
         }
-        push(&mut out, row)?;
+        if !push(&mut out, row)? {
+            return Ok(None);
+        }
     }
     out.push(b']');
-    Ok(out.into())
+    Ok(Some(out.into()))
 }
 
 #[cfg(test)]

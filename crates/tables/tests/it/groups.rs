@@ -43,6 +43,38 @@ fn writes_that_wait_share_one_commit_and_are_answered_in_order() {
 }
 
 #[test]
+fn small_inserts_that_wait_share_one_commit_and_large_ones_have_their_own() {
+    let world = World::new();
+    world.says("ann", "createTable", r#"{"tableName":"t","columns":[{"name":"n","unique":true}]}"#);
+    let release = hold(&world, "r");
+    let before = world.tables.counts().commits;
+    let insert = |number: usize| {
+        // Every tenth breaks the constraint, and every seventh has one row that does.
+        let more = if number.is_multiple_of(7) { r#",{"n":"0"}"# } else { "" };
+        let number = if number.is_multiple_of(10) { 0 } else { number };
+        world.submit(
+            "r",
+            world.call("ann", "batchInsert", &format!(r#"{{"table":"t","rows":[{{"n":"{number}"}}{more}]}}"#)),
+        )
+    };
+    let waiting: Vec<_> = (0..60).map(insert).collect();
+    let rows: Vec<String> = (100..151).map(|number| format!(r#"{{"n":"{number}"}}"#)).collect();
+    let large =
+        world.submit("r", world.call("ann", "batchInsert", &format!(r#"{{"table":"t","rows":[{}]}}"#, rows.join(","))));
+    drop(release);
+    for (number, told) in waiting.iter().enumerate() {
+        let answer = text(&wait(told).answer);
+        let is_refused = number > 0 && number.is_multiple_of(10);
+        assert_eq!(answer.starts_with("! No rows were inserted"), is_refused, "{number}: {answer}");
+        let has_errors = number.is_multiple_of(7) || is_refused;
+        assert_eq!(answer.contains("UNIQUE constraint failed"), has_errors, "{number}: {answer}");
+    }
+    assert_eq!(text(&wait(&large).answer), r#"done {"inserted":51,"total":51,"errors":[]}"#);
+    assert_eq!(world.tables.counts().commits - before, 3, "one for all small ones, and two groups");
+    assert_eq!(world.rows("ann", "SELECT count(*) AS n FROM t"), r#"[{"n":106}]"#);
+}
+
+#[test]
 fn a_batch_is_as_long_as_allowed() {
     let world = World::with(|settings| settings.batch_calls_max = 10);
     let release = hold(&world, "r");

@@ -102,6 +102,33 @@ fn one_room_has_a_share_of_the_statements_that_run() {
 }
 
 #[test]
+fn a_short_statement_goes_before_long_ones_of_its_own_room() {
+    let world = World::with(|settings| settings.query_ms_max = LONG_MS);
+    let users = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let long: Vec<_> = users.map(|user| start(&world, "r", user, ENDLESS)).into_iter().collect();
+    for _ in 0..10 {
+        assert_eq!(world.rows("eve", "SELECT 1 AS n"), r#"[{"n":1}]"#);
+    }
+    assert!(long.iter().all(|told| told.try_recv().is_err()));
+}
+
+#[test]
+fn whoever_waits_too_long_for_a_turn_is_told_so() {
+    let world = World::with(|settings| settings.query_ms_max = 300);
+    let began = Instant::now();
+    let long: Vec<_> = (0..20).map(|_| start(&world, "r", "ann", ENDLESS)).collect();
+    let mut told: Vec<String> = long.iter().map(|told| text(&wait(told).answer)).collect();
+    // Two at a time, each for at least half of what it may take: twenty would take 1.5 s in turn.
+    assert!(began.elapsed() < Duration::from_secs(30), "a bound for a very slow machine");
+    told.sort();
+    told.dedup();
+    let (cut_off, waited) =
+        ("! Query execution timeout (max 0.3 seconds)", "! Too many queries are running. Please try again later.");
+    assert_eq!(told, [cut_off, waited]);
+    assert_eq!(world.rows("ann", "SELECT 1 AS n"), r#"[{"n":1}]"#);
+}
+
+#[test]
 fn a_refusal_does_not_wait_for_statements_that_run() {
     let world = World::with(|settings| {
         (settings.query_ms_max, settings.query_threads, settings.quick_threads) = (LONG_MS, 1, 1);
@@ -134,12 +161,16 @@ fn answers_have_bounds() {
     assert_eq!(world.rows("ann", &count(10_001)), "! Result too large: maximum 10,000 rows");
     let wide = "SELECT hex(zeroblob(200000)) AS a UNION ALL SELECT hex(zeroblob(200000)) UNION ALL SELECT hex(zeroblob(200000))";
     assert_eq!(world.rows("ann", wide), "! Result too large: maximum 1,048,576 bytes");
+    // One row whose columns are one value, which SQLite keeps once.
+    let columns = (0..400).map(|at| format!("x AS c{at}")).collect::<Vec<_>>().join(", ");
+    let same = format!("WITH v(x) AS MATERIALIZED (SELECT hex(zeroblob(200000))) SELECT {columns} FROM v");
+    assert_eq!(world.rows("ann", &same), "! Result too large: maximum 1,048,576 bytes");
     assert_eq!(world.rows("ann", "SELECT hex(zeroblob(400000))"), "! string or blob too big");
     let rows = vec![format!(r#"{{"title":"{}"}}"#, "x".repeat(10_000)); 60].join(",");
     world.says("ann", "batchInsert", &format!(r#"{{"table":"tasks","rows":[{rows}]}}"#));
     assert!(world.rows("ann", "SELECT count(*) FROM tasks").starts_with("! Too many rows of protected tables"));
     assert_eq!(world.rows("bob", "SELECT count(*) AS n FROM tasks"), r#"[{"n":0}]"#);
-    let columns = (0..501).map(|at| format!("1 AS c{at}")).collect::<Vec<_>>().join(", ");
+    let columns = (0..502).map(|at| format!("1 AS c{at}")).collect::<Vec<_>>().join(", ");
     assert!(world.rows("ann", &format!("SELECT {columns}")).starts_with("! too many columns"));
 }
 

@@ -204,7 +204,10 @@ impl KeyTable {
             return Err(KeyTableError::Full);
         }
         if form == KeyForm::Console && self.console.len() >= CONSOLE_KEYS_MAX {
-            return Err(KeyTableError::ConsoleFull);
+            self.forget_expired(now_s);
+            if self.console.len() >= CONSOLE_KEYS_MAX {
+                return Err(KeyTableError::ConsoleFull);
+            }
         }
         let key = NewKey::create_as(form, spec, &self.pepper, now_s)?;
         if self.records.contains_key(&key.record.id) {
@@ -255,11 +258,28 @@ impl KeyTable {
         Ok(new)
     }
 
+    /// Forgets the console's keys that have run out: their owners, who may have gone, are the only ones who would.
+    fn forget_expired(&mut self, now_s: u64) {
+        let has_run_out = |record: &KeyRecord| record.expires_at_s.is_some_and(|at_s| at_s <= now_s);
+        let expired = |record: &&KeyRecord| record.form() == KeyForm::Console && has_run_out(record);
+        let ids: Vec<Arc<str>> = self.records.values().filter(expired).map(|record| record.id.clone()).collect();
+        for id in ids {
+            if let Some(record) = self.records.remove(&id) {
+                self.console.remove(record.hash());
+            }
+        }
+    }
+
     /// Forgets a key, which makes place for another. From then on it is unknown. Fails for an unknown id.
     pub fn remove(&mut self, id: &str) -> Result<KeyRecord, KeyTableError> {
         let record = self.records.remove(id).ok_or_else(|| KeyTableError::Unknown { id: quoted(id) })?;
         self.console.remove(record.hash());
         Ok(record)
+    }
+
+    /// Whether there is a key of this id, in force or not.
+    pub fn contains(&self, id: &str) -> bool {
+        self.records.contains_key(id)
     }
 
     /// All records, revoked and expired ones too, by id.

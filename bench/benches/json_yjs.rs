@@ -71,6 +71,8 @@ fn arrays(criterion: &mut Criterion) {
             room: "r",
             presence_id: None,
             updates_per_s: None,
+            may_read: true,
+            since_ms: None,
             now_ms: 0,
             chance: 0,
         };

@@ -12,6 +12,11 @@ use room::{Access, Author, Closing, Event, Input, MemberId, Topic};
 
 pub use dialects::hocuspocus::{Routed, Switchboard};
 
+/// What the HTTP API of notes has in common with their dialect.
+pub mod notes {
+    pub use crate::dialects::notes::{InvalidNote, Lenience, http, instant, is_note_id, read_note};
+}
+
 /// One client wire protocol.
 pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// Its name in logs, metrics and the configuration.
@@ -47,8 +52,19 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How many frames a member may be behind before it loses its place, although the room still has them: they are not sent any more, and it is caught up. None:
+    /// as many as the room keeps.
+    fn loses_place_behind(&self) -> Option<u64> {
+        None
+    }
+
     /// How many members of it a room may have; further ones are refused. None: as many as the room takes.
     fn room_members_max(&self) -> Option<usize> {
+        None
+    }
+
+    /// How a further one is refused. None: it may come back later.
+    fn refusal_when_full(&self) -> Option<HttpRefusal> {
         None
     }
 
@@ -112,6 +128,10 @@ pub struct Entry<'a> {
     pub presence_id: Option<u64>,
     /// Changes that it may send in a second; none: any number.
     pub updates_per_s: Option<u64>,
+    /// What its credential is for includes reading.
+    pub may_read: bool,
+    /// It wants only what was accepted from then on, milliseconds since the Unix epoch; none: everything.
+    pub since_ms: Option<u64>,
     /// Now, in milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// Random.
@@ -272,7 +292,7 @@ pub const ANNOUNCEMENTS: Topic = dialects::hocuspocus::TOPIC;
 pub static NO_BODY: Bytes = Bytes::new();
 
 /// Every dialect of this build.
-pub static ALL: [&dyn Dialect; 6] = [Y_WEBSOCKET, HOCUSPOCUS, Y_SWEET, JSON_YJS, SESSIONS, ROOM_DB];
+pub static ALL: [&dyn Dialect; 7] = [Y_WEBSOCKET, HOCUSPOCUS, Y_SWEET, JSON_YJS, SESSIONS, NOTES, ROOM_DB];
 
 /// The stock Yjs WebSocket provider's protocol.
 pub static Y_WEBSOCKET: &dyn Dialect = &dialects::y_websocket::YWebsocket { echo: true };
@@ -297,3 +317,6 @@ pub static ROOM_DB: &dyn Dialect = &dialects::room_db::RoomDb;
 
 /// The stock Yjs protocol without the copy of its own updates to their author, for deployments that have switched it off.
 pub static Y_WEBSOCKET_SILENT: &dyn Dialect = &dialects::y_websocket::YWebsocket { echo: false };
+
+/// Notes of one user, replaced as a whole.
+pub static NOTES: &dyn Dialect = &dialects::notes::Notes;

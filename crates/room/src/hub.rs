@@ -52,6 +52,8 @@ pub struct Hub {
     questions: BTreeMap<u64, Asked>,
     question_bytes: usize,
     last_ticket: u64,
+    /// Questions that are asked when the write with this ticket is answered. They count as asked.
+    held: BTreeMap<u64, Effects>,
     subscription_bytes: usize,
 }
 
@@ -67,6 +69,8 @@ struct Member {
     subscription_bytes: usize,
     questions: usize,
     question_bytes: usize,
+    /// The ticket of its last write; 0: it has written nothing.
+    last_write: u64,
 }
 
 /// What a member calls a query that it watches.
@@ -113,7 +117,10 @@ struct Asked {
 #[derive(Debug)]
 enum Purpose {
     /// The member has asked.
-    Call,
+    Call {
+        /// For something that changes.
+        writes: bool,
+    },
     /// It has asked, and will be told again.
     First { number: u64, table: Arc<str>, payload: Bytes, query_id: Option<Bytes> },
     /// A live query again.
@@ -145,6 +152,7 @@ impl Rules for Hub {
             Input::Tick => self.memory.expire(now_ms),
             // For rooms of other kinds.
             Input::Adopt(..)
+            | Input::Notes(..)
             | Input::Introduce { .. }
             | Input::Present(..)
             | Input::Relay { .. }
@@ -211,6 +219,7 @@ impl Hub {
             questions: BTreeMap::new(),
             question_bytes: 0,
             last_ticket: 0,
+            held: BTreeMap::new(),
             subscription_bytes: 0,
         }
     }
@@ -229,6 +238,7 @@ impl Hub {
             && self.memory.is_empty()
             && self.untold.is_empty()
             && self.questions.is_empty()
+            && self.held.is_empty()
             && (self.question_bytes, self.subscription_bytes) == (0, 0)
     }
 
@@ -243,6 +253,7 @@ impl Hub {
             subscription_bytes: 0,
             questions: 0,
             question_bytes: 0,
+            last_write: 0,
         };
         self.members.insert(id, member);
         effects.push(Effect::Place(id));
@@ -279,8 +290,8 @@ impl Hub {
             Request::Call { method, writes: true, echo, .. } if access == Access::Read => {
                 reply(id, method, echo, Answer::failed(READ_ONLY), effects);
             }
-            Request::Call { method, payload, echo, .. } => {
-                self.ask(id, method, payload, echo, Purpose::Call, effects);
+            Request::Call { method, payload, writes, echo } => {
+                self.ask(id, method, payload, echo, Purpose::Call { writes }, effects);
             }
             Request::SetMemory { kind, label, value, is_quiet, echo } => {
                 match self.memory.set(kind, &user, Shown { label, value }, now_ms, &self.limits) {
@@ -409,7 +420,8 @@ impl Hub {
             let watch = name.and_then(|name| member.watches.get(&name));
             known.is_some() && matches!(watch, Some(Watch::Result { number, .. }) if Some(*number) == known)
         };
-        if !self.members.get(&id).is_some_and(is_same) {
+        let is_new = !self.members.get(&id).is_some_and(is_same);
+        if is_new {
             if let Some(query_id) = &query_id {
                 self.unwatch(id, user, &WatchName::Given(query_id.clone()));
             }
@@ -427,7 +439,8 @@ impl Hub {
         }
         let Some(number) = self.live.find(&key, &payload) else { return };
         let purpose = Purpose::First { number, table: key, payload: payload.clone(), query_id: query_id.clone() };
-        if !self.ask(id, EXECUTE, payload, echo, purpose, effects) {
+        // One that is followed already is followed on.
+        if !self.ask(id, EXECUTE, payload, echo, purpose, effects) && is_new {
             self.unwatch_unconfirmed(id, user, number, query_id);
         }
     }
@@ -508,17 +521,42 @@ impl Hub {
         }
         self.last_ticket += 1;
         let ticket = self.last_ticket;
+        let writes = matches!(purpose, Purpose::Call { writes: true });
+        let behind = self.members.get_mut(&id).filter(|_| !is_rerun).map_or(0, |member| {
+            if writes { std::mem::replace(&mut member.last_write, ticket) } else { member.last_write }
+        });
         let changes = self.live.changes().count();
         self.question_bytes += bytes;
         self.questions.insert(ticket, Asked { member: id, method, echo, bytes, purpose, changes });
-        effects.push(Effect::Ask(Box::new(Question { ticket, member: id, method, payload, is_rerun })));
+        let question = Effect::Ask(Box::new(Question { ticket, member: id, method, payload, is_rerun }));
+        if !writes && self.questions.contains_key(&behind) {
+            // Whoever reads behind a write of its own sees what it has written.
+            self.held.entry(behind).or_default().push(question);
+        } else {
+            effects.push(question);
+        }
         true
+    }
+
+    /// Asks what has waited for a write.
+    fn release(&mut self, ticket: u64, effects: &mut Effects) {
+        for effect in self.held.remove(&ticket).into_iter().flatten() {
+            match &effect {
+                // Nobody is there any more for whom to ask.
+                Effect::Ask(question) if !self.members.contains_key(&question.member) => {
+                    let asked = self.questions.remove(&question.ticket);
+                    self.question_bytes -= asked.map_or(0, |asked| asked.bytes);
+                }
+                _ => effects.push(effect),
+            }
+        }
     }
 
     /// What follows from an answer. One that nobody waits for tells its changes all the same.
     fn answered(&mut self, ticket: u64, outcome: Outcome, now_ms: u64, effects: &mut Effects) {
         let Outcome { answer, changes, schema, is_personal, tables } = outcome;
         let asked = self.questions.remove(&ticket);
+        self.release(ticket, effects);
         let keys: Vec<Arc<str>> = tables.iter().map(|table| key_of(table)).collect();
         let learnt = matches!(answer, Answer::Rows { .. }).then_some(Learnt { is_personal, tables: &keys });
         let not_before_ms = now_ms.saturating_add(self.limits.rerun_pause_ms);

@@ -8,15 +8,17 @@ pub mod hub;
 mod limits;
 mod member;
 mod message;
+pub mod notebook;
 mod room;
 mod rules;
 mod snapshot;
 
 pub use document::{StateVector, Update, wire::Invalid};
 pub use hub::Hub;
-pub use limits::{HubLimits, Limits};
+pub use limits::{HubLimits, Limits, NotebookLimits};
 pub use member::{Access, Kind, MemberId};
 pub use message::{Author, Change, Closing, Denied, Effect, Effects, Event, Input, Manner, Person, Shown, Topic};
+pub use notebook::Notebook;
 pub use room::{Room, Stored};
 pub use rules::Rules;
 pub use snapshot::{ParkedUpdate, Snapshot, SnapshotError};

@@ -25,6 +25,35 @@ pub struct Limits {
     pub malformed_per_minute_max: usize,
     /// Bytes accepted but not yet durable. Beyond it the room takes no input until the disk catches up, and TCP pushes back.
     pub unacknowledged_bytes_max: usize,
+    /// Bounds of a notebook. How many bytes its notes may have together is `document.room_bytes_max`.
+    pub notebook: NotebookLimits,
+}
+
+/// What a notebook holds, and what a newcomer is sent of it, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotebookLimits {
+    /// Notes that are not deleted: each costs about 760 bytes of memory beside its text.
+    pub notes_max: usize,
+    /// Deletion marks; beyond it the oldest is forgotten. Who deletes all notes leaves as many.
+    pub marks_max: usize,
+    /// How long a mark and the content of what was deleted are kept: devices that have been off for longer are rare.
+    pub kept_ms: u64,
+    /// Notes, and marks, that a newcomer is sent unasked: more are fetched faster than pushed one message after the other.
+    pub replay_entries_max: usize,
+    /// Bytes of the messages that a newcomer is sent unasked: they wait in memory until its socket has taken them.
+    pub replay_bytes_max: usize,
+}
+
+impl Default for NotebookLimits {
+    fn default() -> Self {
+        Self {
+            notes_max: 100_000,
+            marks_max: 100_000,
+            kept_ms: 30 * 24 * 3_600_000,
+            replay_entries_max: 1_000,
+            replay_bytes_max: 16 << 20,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -40,6 +69,7 @@ impl Default for Limits {
             awareness_memory_ms: 60_000,
             malformed_per_minute_max: 10,
             unacknowledged_bytes_max: 16 << 20,
+            notebook: NotebookLimits::default(),
         }
     }
 }

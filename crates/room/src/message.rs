@@ -4,6 +4,7 @@
 
 use crate::hub;
 use crate::member::{Access, Kind, MemberId};
+use crate::notebook::{News, Request};
 use bytes::Bytes;
 use document::{Exceeded, StateVector, Update};
 use std::sync::Arc;
@@ -87,6 +88,8 @@ pub enum Input {
         /// Whether an empty answer is sent too.
         always: bool,
     },
+    /// A member wants something of its notebook.
+    Notes(MemberId, Request),
     /// A member sent what its dialect could not read.
     Malformed(MemberId),
     /// A member sent something well-formed that goes beyond a bound.
@@ -124,6 +127,7 @@ impl Input {
             | Self::SyncInOne(member, _)
             | Self::QueryAwareness { member, .. } => Some(*member),
             Self::Tables(member, request) if matches!(**request, hub::Request::GetMemory { .. }) => Some(*member),
+            Self::Notes(member, request) => request.is_question().then_some(*member),
             _ => None,
         }
     }
@@ -138,6 +142,7 @@ impl Input {
             Self::Present(_, state) => state.as_ref().map_or(0, Bytes::len),
             Self::Sync(_, vector) | Self::SyncInOne(_, vector) => std::mem::size_of_val(vector.entries()),
             Self::Tables(_, request) => request.bytes(),
+            Self::Notes(_, request) => request.bytes(),
             _ => 0,
         }
     }
@@ -180,6 +185,8 @@ pub enum Event {
     Relayed(Topic, Bytes),
     /// All that came before a `Mark` is durable.
     Marked(Bytes),
+    /// Of notes.
+    Notes(News),
     /// Something the member sent is not done.
     Denied(Denied),
     /// What happens in a room database.
@@ -206,13 +213,18 @@ impl Event {
             Self::Presence(states) => states.iter().map(Shown::bytes).sum(),
             Self::Welcome { people, .. } => people.len() * size_of::<Person>(),
             Self::Tables(news) => news.bytes(),
+            Self::Notes(news) => news.bytes(),
             Self::Durable(_) | Self::Denied(_) | Self::Arrived(_) | Self::Departed(_) => 0,
         }
     }
 
-    /// True when it shows content of the document, and so may leave only when that content is safe enough.
+    /// True when it shows content of the room, and so may leave only when that content is safe enough.
     pub fn shows_content(&self) -> bool {
-        matches!(self, Self::Base(_) | Self::Missing(_) | Self::Update(_) | Self::Saved { .. })
+        match self {
+            Self::Base(_) | Self::Missing(_) | Self::Update(_) | Self::Saved { .. } => true,
+            Self::Notes(news) => news.shows_content(),
+            _ => false,
+        }
     }
 }
 
@@ -321,7 +333,7 @@ pub struct Change {
     pub author: Author,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// A v1 update.
+    /// A v1 update, or a record of a notebook.
     pub bytes: Bytes,
 }
 

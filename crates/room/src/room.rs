@@ -128,6 +128,8 @@ impl Rules for Room {
             }
             Input::Awareness(member, bytes) => self.hear(member, &bytes, now_ms, effects),
             Input::QueryAwareness { member, always } => self.tell_awareness(member, always, effects),
+            // A document has none.
+            Input::Notes(..) => {}
             Input::Malformed(member) => self.count_malformed(member, now_ms, effects),
             Input::Beyond(member, exceeded) => close_beyond(member, exceeded, effects),
             Input::CatchUp(member) => self.catch_up(member, effects),

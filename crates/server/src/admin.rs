@@ -7,13 +7,14 @@
 mod accounts;
 
 use crate::accounts::Withdrawn;
-use crate::auth::{Draft, KeyFileError, LedgerError, Revocation, bearer_token, now_s};
+use crate::auth::{Draft, KeyFileError, LedgerError, Revocation, bearer_token, end_key, now_s};
 use crate::http::serve_requests;
 use crate::logging::Printable;
 use crate::metrics::metrics_page;
 use crate::request::percent_decode;
+use crate::room_kind::RoomKind;
 use crate::routes::{Protocol, is_draft_id};
-use crate::upgrade::{DOCUMENT, Entrance};
+use crate::upgrade::Entrance;
 use crate::worker::{What, Whom};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -27,10 +28,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use store::RoomKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Of a request's body: the largest names a room and a user.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// Names of users and databases: what tokens and addresses may say.
+const OTHER_NAME_BYTES_MAX: usize = 256;
 /// Longest life of one connection: what is done here takes milliseconds, or a sync of the disk.
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 
@@ -216,21 +220,31 @@ impl Asked {
             ("GET", ["keys"]) => Ok(self.keys()),
             ("POST", ["keys"]) => self.make_key().await,
             ("DELETE", ["keys", id]) => self.revoke_key(id).await,
-            ("GET", ["rooms", room]) => self.state(&room_key(room)?),
-            ("DELETE", ["rooms", room]) => self.delete(&room_key(room)?).await,
-            ("POST", ["rooms", room, "kick"]) => self.kick(&room_key(room)?).await,
-            ("POST", ["rooms", room, "lock"]) => self.lock(&room_key(room)?, true).await,
-            ("POST", ["rooms", room, "unlock"]) => self.lock(&room_key(room)?, false).await,
-            ("POST", ["rooms", room, "announce"]) => self.announce(&room_key(room)?).await,
-            ("POST", ["rooms", room, "reopen"]) => self.reopen(&room_key(room)?).await,
+            ("GET", [kind @ ("rooms" | "notebooks"), room]) => self.state(&room_key(kind, room)?),
+            ("DELETE", [kind @ ("rooms" | "notebooks" | "databases"), room]) => {
+                self.delete(&room_key(kind, room)?).await
+            }
+            ("POST", [kind @ ("rooms" | "notebooks" | "databases"), room, "kick"]) => {
+                self.kick(&room_key(kind, room)?).await
+            }
+            ("POST", [kind @ ("rooms" | "notebooks" | "databases"), room, "lock"]) => {
+                self.lock(&room_key(kind, room)?, true).await
+            }
+            ("POST", [kind @ ("rooms" | "notebooks" | "databases"), room, "unlock"]) => {
+                self.lock(&room_key(kind, room)?, false).await
+            }
+            ("POST", [kind @ ("rooms" | "notebooks" | "databases"), room, "reopen"]) => {
+                self.reopen(&room_key(kind, room)?).await
+            }
+            ("POST", ["rooms", room, "announce"]) => self.announce(&room_key("rooms", room)?).await,
+            ("POST", ["notebooks", user, "resync"]) => self.resync(&room_key("notebooks", user)?).await,
             ("GET", ["drafts", id]) => self.draft(&self.draft_room(id)?),
             ("PUT", ["drafts", id]) => self.register(self.draft_room(id)?).await,
             ("DELETE", ["drafts", id]) => self.unregister(self.draft_room(id)?).await,
+            (_, ["rooms" | "notebooks" | "databases", _, "kick" | "lock" | "unlock" | "reopen"]) => Err(wrong_method()),
             (_, ["users" | "databases", ..]) => self.about_accounts(method, &parts).await,
-            (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys" | "drafts" | "rooms", _])
-            | (_, ["rooms", _, "kick" | "lock" | "unlock" | "announce" | "reopen"]) => {
-                Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them"))
-            }
+            (_, ["revoke" | "confirm" | "revocations" | "keys"] | ["keys" | "drafts" | "rooms" | "notebooks", _])
+            | (_, ["rooms", _, "announce"] | ["notebooks", _, "resync"]) => Err(wrong_method()),
             _ => Err(refused(StatusCode::NOT_FOUND, "nothing is served at this path; docs/admin.md lists the paths")),
         }
     }
@@ -300,7 +314,7 @@ impl Asked {
 
     async fn revoke_key(&self, id: &str) -> Answer {
         let wanted = id.to_owned();
-        self.with_keys(move |table| table.revoke(&wanted, now_s())).await?;
+        self.with_keys(move |table| end_key(table, &wanted, now_s())).await?;
         self.entrance.gate().forget_answers();
         self.entrance.accounts.withdraw(&Withdrawn::Key(id.into()));
         self.command(Whom { key: Some(id.to_owned()), ..Whom::default() }, What::Close(Closing::Revoked)).await
@@ -336,9 +350,19 @@ impl Asked {
 
     /// Removes a room's content. False: there was none.
     async fn erase(&self, room: &str) -> Result<bool, Refused> {
-        let (store, key) = (self.entrance.workers.shared.store.clone(), room.into());
-        let deleted = blocking(move || store.delete(&key)).await?;
-        deleted.map_err(|error| {
+        let shared = self.entrance.workers.shared.clone();
+        let key: RoomKey = room.into();
+        let deleted = blocking(move || {
+            let in_store = shared.store.delete(&key).map_err(|error| error.to_string())?;
+            let in_files = match (RoomKind::of(&key), &shared.databases) {
+                (Some((RoomKind::Database, name)), Some(databases)) => {
+                    databases.delete(name).map_err(|error| error.to_string())?
+                }
+                _ => false,
+            };
+            Ok::<bool, String>(in_store || in_files)
+        });
+        deleted.await?.map_err(|error| {
             let why = format!("its name is barred, but its content is not gone: {error}; delete it again");
             refused(StatusCode::SERVICE_UNAVAILABLE, why)
         })
@@ -359,6 +383,11 @@ impl Asked {
         let Announcement { payload } = self.json()?;
         let whom = Whom { dialect: Some(dialect::HOCUSPOCUS.name()), ..whole(room) };
         self.command(whom, What::Announce(room.into(), payload.into())).await
+    }
+
+    /// Every client of a notebook is told to begin anew.
+    async fn resync(&self, room: &str) -> Answer {
+        self.command(whole(room), What::Announce(room.into(), Bytes::new())).await
     }
 
     /// The room of a draft, as the rules about rooms call it.
@@ -436,18 +465,26 @@ fn segment(encoded: &str) -> Result<String, Refused> {
     String::from_utf8(percent_decode(encoded).into_owned()).map_err(illegal)
 }
 
-/// A document's key in the store, from a segment of a path.
-fn room_key(segment: &str) -> Result<String, Refused> {
-    let illegal = |_| refused(StatusCode::BAD_REQUEST, "not a room name; write its slashes as %2F");
-    let name = String::from_utf8(percent_decode(segment).into_owned()).map_err(|_| illegal(()))?;
-    crate::request::check_room_name(&name).map_err(|_| illegal(()))?;
-    Ok(format!("{DOCUMENT}{name}"))
+fn wrong_method() -> Refused {
+    refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them")
+}
+
+/// A room's key in the store, from two segments of a path: documents by their name, notebooks by their user, databases by their id.
+fn room_key(kind: &str, name: &str) -> Result<String, Refused> {
+    let illegal = || refused(StatusCode::BAD_REQUEST, "not a room name; write its slashes as %2F");
+    let name = segment(name).map_err(|_| illegal())?;
+    let is_plain = (1..=OTHER_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+    match kind {
+        "notebooks" if is_plain => Ok(RoomKind::Notebook.key(&name)),
+        "databases" if is_plain => Ok(RoomKind::Database.key(&name)),
+        "rooms" if crate::request::check_room_name(&name).is_ok() => Ok(RoomKind::Document.key(&name)),
+        _ => Err(illegal()),
+    }
 }
 
 /// Everybody in one room.
 fn whole(key: &str) -> Whom {
-    let name = key.strip_prefix(DOCUMENT).unwrap_or(key);
-    Whom { room: Some(RoomPattern::exact(name)), ..Whom::default() }
+    Whom { place: Some(key.into()), ..Whom::default() }
 }
 
 fn whom(meant: &Meant) -> Result<Whom, Refused> {

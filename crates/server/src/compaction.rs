@@ -1,14 +1,16 @@
 //! Makes snapshots in the background, one after the other, on a thread of its own: from what the store has, so that no room waits for it.
 //!
-//! Knows two kinds of rooms: documents, and the logs of what was decided (the ledger, the accounts), which make their own. Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
+//! Knows three kinds of rooms: documents, notebooks, and the logs of what was decided (the ledger, the accounts), which make their own. Asked by the rooms' tasks when a log has outgrown its snapshot, and by itself for quiet rooms that keep old segments of the log alive.
 //! A crash at any step leaves the room as it reads before or after; which of the two is the store's business.
 
 use crate::accounts::Accounts;
 use crate::auth::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::upgrade::DOCUMENT;
-use room::{Limits, Room, Snapshot, Stored};
+use crate::loading::room_limits;
+use crate::room_kind::RoomKind;
+use bytes::Bytes;
+use room::{Limits, Notebook, Room, Snapshot, Stored};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
@@ -73,7 +75,7 @@ fn work(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, inb
         match inbox.recv_timeout(next_tidy.saturating_duration_since(now)) {
             Ok(job) => {
                 // A bug with one room must not keep all others from being compacted.
-                let made = catch_unwind(AssertUnwindSafe(|| snapshot_or_log(store, config, &job.room)));
+                let made = catch_unwind(AssertUnwindSafe(|| snapshot_or_log(store, config, clock, &job.room)));
                 (job.done)(made.unwrap_or(None));
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -84,12 +86,12 @@ fn work(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, inb
 
 fn tidy(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock) {
     match store.tidy(clock.now_ms()) {
-        Ok(rooms) => rooms.iter().for_each(|room| compact_old(store, decided, config, room)),
+        Ok(rooms) => rooms.iter().for_each(|room| compact_old(store, decided, config, clock, room)),
         Err(error) => tracing::warn!(action = "store.error", %error, "cannot tidy the log; it is tried again"),
     }
 }
 
-fn compact_old(store: &dyn Store, decided: &Decided, config: &Config, room: &RoomKey) {
+fn compact_old(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, room: &RoomKey) {
     let own = if Ledger::is_its(room) {
         decided.ledger.compact()
     } else if Accounts::is_its(room) {
@@ -100,13 +102,13 @@ fn compact_old(store: &dyn Store, decided: &Decided, config: &Config, room: &Roo
     if let Err(error) = own {
         tracing::warn!(action = "store.error", %room, %error, "cannot make a snapshot; the log keeps everything");
     }
-    if room.starts_with(DOCUMENT) {
-        snapshot_or_log(store, config, room);
+    if matches!(RoomKind::of(room), Some((RoomKind::Document | RoomKind::Notebook, _))) {
+        snapshot_or_log(store, config, clock, room);
     }
 }
 
-fn snapshot_or_log(store: &dyn Store, config: &Config, room: &RoomKey) -> Option<u64> {
-    match snapshot(store, room, config.keeps_deleted(room)) {
+fn snapshot_or_log(store: &dyn Store, config: &Config, clock: Clock, room: &RoomKey) -> Option<u64> {
+    match snapshot(store, room, config, clock.now_ms()) {
         Ok(bytes) => Some(bytes),
         Err(error) => {
             let room = crate::logging::Printable(room);
@@ -117,19 +119,32 @@ fn snapshot_or_log(store: &dyn Store, config: &Config, room: &RoomKey) -> Option
 }
 
 /// Replaces what a room's log holds by one snapshot, and returns its size.
-pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, keep_deleted: bool) -> Result<u64, String> {
+pub(crate) fn snapshot(store: &dyn Store, room: &RoomKey, config: &Config, now_ms: u64) -> Result<u64, String> {
     // The room is known to the store unless it was deleted meanwhile; then the life that this begins is never written.
     let opened = store.open(room, fastrand::u64(..)).map_err(|error| error.to_string())?;
     if opened.head == opened.snapshot_offset {
         return Ok(opened.snapshot.map_or(0, |bytes| bytes.len() as u64));
     }
     let changes = crate::changes::of_opened(&opened);
-    let snapshot = Snapshot::squash(opened.snapshot.as_deref(), &changes, keep_deleted)
-        .map_err(|error| error.to_string())?
-        .encode();
+    let before = opened.snapshot.as_deref();
     // Read back before the log may go: a room that cannot be opened any more would be worse than a long log.
-    let stored = Stored { snapshot: Some(snapshot.clone().into()), ..Stored::default() };
-    Room::load(&stored, Limits::default()).map_err(|error| format!("the new snapshot does not read back: {error}"))?;
+    let unreadable = |error: String| format!("the new snapshot does not read back: {error}");
+    let read_back = |snapshot: &[u8]| Stored { snapshot: Some(Bytes::copy_from_slice(snapshot)), ..Stored::default() };
+    let snapshot = match RoomKind::of(room) {
+        Some((RoomKind::Notebook, _)) => {
+            let snapshot = Notebook::squash(before, &changes, &room_limits(&config.limits), now_ms)
+                .map_err(|error| error.to_string())?;
+            Notebook::load(&read_back(&snapshot), Limits::default()).map_err(|error| unreadable(error.to_string()))?;
+            snapshot
+        }
+        _ => {
+            let squashed =
+                Snapshot::squash(before, &changes, config.keeps_deleted(room)).map_err(|error| error.to_string())?;
+            let snapshot = squashed.encode();
+            Room::load(&read_back(&snapshot), Limits::default()).map_err(|error| unreadable(error.to_string()))?;
+            snapshot
+        }
+    };
     let at = Position { epoch: opened.epoch, offset: opened.head };
     store.replace_with_snapshot(room, at, &snapshot).map_err(|error| error.to_string())?;
     Ok(snapshot.len() as u64)
@@ -150,7 +165,7 @@ mod tests {
         ledger.set_locked("doc/a", true, "key k", 5).expect("written");
         let decided = Decided { ledger: ledger.clone(), accounts: Arc::new(accounts) };
         for room in ["access/ledger", "access/other", "access/accounts"] {
-            compact_old(&*store, &decided, &Config::default(), &RoomKey::from(room));
+            compact_old(&*store, &decided, &Config::default(), Clock::start(), &RoomKey::from(room));
         }
         ledger.set_deleted("doc/b", true, "key k", 5).expect("written");
         assert_eq!(store.open(&RoomKey::from("access/ledger"), 1).expect("opens").snapshot_offset, 1);

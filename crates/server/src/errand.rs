@@ -7,18 +7,20 @@ use crate::address::ClientAddress;
 use crate::auth::Admission;
 use crate::channel::{Ended, Far, channel};
 use crate::frames::Frames;
+use crate::room_kind::RoomKind;
 use crate::transport::Stream;
-use crate::upgrade::DOCUMENT;
-use crate::worker::{Arrival, Visitor};
+use crate::worker::{Arrival, MakeSession, Visitor};
 use crate::workers::{Shared, Workers};
 use bytes::Bytes;
 use dialect::{Act, Body, Dialect, Entry, Farewell, Frame, Kind, Session, Told};
 use document::MessageLimits;
 use document::wire::Invalid;
+use room::notebook::{News, Request};
 use room::{Access, Closing, Denied, Event, Input, Manner, MemberId, StateVector, Update};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use store::RoomKey;
+use tokio::sync::{Notify, oneshot};
 
 /// Longest wait for a room to be loaded, and for the disk.
 const ERRAND_MAX: Duration = Duration::from_secs(30);
@@ -65,7 +67,7 @@ pub(crate) async fn run(
 
 /// Whether a room has ever been written into.
 pub(crate) async fn exists(shared: &Arc<Shared>, room: &str) -> Result<bool, NotDone> {
-    let (store, key) = (shared.store.clone(), format!("{DOCUMENT}{room}").into());
+    let (store, key) = (shared.store.clone(), RoomKind::Document.key(room).into());
     let looked = tokio::task::spawn_blocking(move || store.exists(&key)).await;
     let later = |error: String| NotDone::Later(error);
     looked.map_err(|error| later(error.to_string()))?.map_err(|error| later(error.to_string()))
@@ -79,17 +81,60 @@ async fn attend(
     errand: Errand,
 ) -> Result<Bytes, NotDone> {
     let news = Arc::new(Notify::new());
-    let (near, far) = channel(news.clone());
+    let far = enter(workers, RoomKind::Document.key(room).into(), admission, address, None, &news);
     far.send(match errand {
         Errand::Read => Frame::text(READ),
         Errand::Found => Frame::text(FOUND),
         Errand::Merge(update) => Frame::Binary(update),
     });
+    answer(&far, &news).await
+}
+
+/// Asks a notebook something, or writes into it. Returns the answer, which comes when what it says is as safe as it has to be.
+pub(crate) async fn ask_notebook(
+    workers: &Workers,
+    notebook: &str,
+    admission: Admission,
+    address: ClientAddress,
+    request: Request,
+) -> Result<News, NotDone> {
+    let (told, heard) = oneshot::channel();
+    let enquiry: MakeSession = Box::new(|entry: &Entry<'_>| {
+        Box::new(Enquiry { member: entry.member, request: Some(request), told: Some(told) }) as Box<dyn Session>
+    });
+    let news = Arc::new(Notify::new());
+    let far = enter(workers, RoomKind::Notebook.key(notebook).into(), admission, address, Some(enquiry), &news);
+    let done = async {
+        tokio::select! {
+            // What is done is done, also when the room ends at the same moment.
+            biased;
+            Ok(answer) = heard => Ok(answer),
+            refused = answer(&far, &news) => match refused {
+                Err(why) => Err(why),
+                Ok(_) => Err(NotDone::Later("the room has ended".to_owned())),
+            },
+        }
+    };
+    let late = || Err(NotDone::Later("the notebook did not answer in time; try again later".to_owned()));
+    tokio::time::timeout(ERRAND_MAX, done).await.unwrap_or_else(|_| late())
+}
+
+/// Enters a room as a member within the process.
+fn enter(
+    workers: &Workers,
+    room: RoomKey,
+    admission: Admission,
+    address: ClientAddress,
+    session: Option<MakeSession>,
+    news: &Arc<Notify>,
+) -> Far {
+    let (near, far) = channel(news.clone());
     workers.enter(Arrival {
         stream: Stream::Channel(near),
         address,
-        room: format!("{DOCUMENT}{room}").into(),
+        room,
         dialect: &Messenger,
+        session,
         admission,
         visitor: Visitor::default(),
         hello: Vec::new(),
@@ -98,7 +143,32 @@ async fn attend(
         accepted: workers.shared.connections.companion(),
         deadline: Instant::now() + ERRAND_MAX,
     });
-    answer(&far, &news).await
+    far
+}
+
+/// One question to a notebook.
+struct Enquiry {
+    member: MemberId,
+    request: Option<Request>,
+    told: Option<oneshot::Sender<News>>,
+}
+
+impl Session for Enquiry {
+    fn open(&mut self, _: Access, acts: &mut Vec<Act>) {
+        acts.extend(self.request.take().map(|request| Act::Room(Input::Notes(self.member, request))));
+    }
+
+    fn receive(&mut self, _: Frame, _: u64, _: &mut Vec<Act>) {}
+
+    fn tell(&mut self, event: &Event) -> Told {
+        if let Event::Notes(news) = event
+            && let Some(told) = self.told.take()
+        {
+            // Nobody hears it who has gone away.
+            let _ = told.send(news.clone());
+        }
+        Told::Own(Vec::new())
+    }
 }
 
 /// Waits for the one message that answers.

@@ -11,9 +11,11 @@ use crate::socket::Socket;
 use crate::websocket::{Deflater, Opcode, append_compressed_frame, encode_compressed_frame};
 use bytes::Bytes;
 use dialect::{Dialect, Frame, Told};
+use room::hub::{News, Question};
 use room::{Effect, Effects, Event, Input, MemberId, Rules};
 use slab::Slab;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use store::RoomKey;
@@ -87,6 +89,10 @@ pub(crate) struct Open {
     /// Since when it has had no members.
     pub(crate) vacant_since: Option<Instant>,
     pub(crate) ticked: Instant,
+    /// What its database is to be asked.
+    questions: Vec<Question>,
+    /// When it will be told that its time has come, if that is set; milliseconds since the Unix epoch.
+    alarm_ms: Option<u64>,
     /// When presence was told last; `presence_is_due`: it is told again at a time that has been set.
     presence_told: Option<Instant>,
     presence_is_due: bool,
@@ -99,7 +105,7 @@ pub(crate) struct Open {
 /// What the store said, and what was written since.
 struct OpenedRoom {
     epoch: u64,
-    durable: std::sync::Arc<store::Durable>,
+    durable: Arc<store::Durable>,
     /// Up to here the log has it.
     written: u64,
     /// Durable up to here when it was loaded. When that grows, storage works, and a pause that stands from an earlier failure is lifted.
@@ -118,7 +124,7 @@ struct Voice {
     answers: Option<Box<Answers>>,
 }
 
-type Answers = [Option<(Event, Bytes)>; 3];
+type Answers = [Option<(Event, Bytes)>; 4];
 
 /// One offer of what the rings have to all members, in parts so that others are served in between.
 struct Pass {
@@ -135,7 +141,7 @@ pub(crate) enum Passed {
 
 impl Open {
     pub(crate) fn new(loaded: Loaded, strict: bool, bell: Waker, now: Instant) -> Self {
-        let Loaded { opened, room } = loaded;
+        let Loaded { opened, room, .. } = loaded;
         let log_bytes = opened.changes.iter().map(|(_, change)| change.bytes.len() as u64).sum();
         let log_changes = opened.changes.len() as u64;
         let snapshot_bytes = opened.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -163,6 +169,8 @@ impl Open {
             deferred: Vec::new(),
             vacant_since: Some(now),
             ticked: now,
+            questions: Vec::new(),
+            alarm_ms: None,
             presence_told: None,
             presence_is_due: false,
             looked_at: 0,
@@ -256,6 +264,35 @@ impl Open {
     /// The time that `tell_presence` has set has come.
     pub(crate) fn presence_came_due(&mut self) {
         self.presence_is_due = false;
+    }
+
+    /// Its database is to be asked something.
+    pub(crate) fn has_questions(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// What its database is to be asked, in this order.
+    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// It is to be told at some time that its time has come, and nobody has seen to that.
+    pub(crate) fn has_alarm(&self) -> bool {
+        self.room.wakes_at_ms().is_some_and(|at_ms| self.alarm_ms.is_none_or(|set_ms| at_ms < set_ms))
+    }
+
+    /// The time at which to tell it, once.
+    pub(crate) fn next_alarm(&mut self) -> Option<u64> {
+        if self.has_alarm() {
+            self.alarm_ms = self.room.wakes_at_ms();
+            return self.alarm_ms;
+        }
+        None
+    }
+
+    /// The time has come that was set. False: another one was set since.
+    pub(crate) fn alarm_rang(&mut self, at_ms: u64) -> bool {
+        self.alarm_ms.take_if(|set_ms| *set_ms == at_ms).is_some()
     }
 
     /// Takes no inputs now: too much waits for the disk, or the members have not been offered the last batch yet.
@@ -402,14 +439,13 @@ impl Open {
                     socket.outbox.place(voice.ring.end());
                 }
             }
+            Effect::Ask(question) => self.questions.push(*question),
             Effect::Close(member, closing) => {
                 if let Some(socket) = member_of(sockets, member) {
                     socket.say_farewell(&closing);
                     told.push_back(slot_of(member));
                 }
             }
-            // Only room databases ask, and no mount leads to one yet.
-            Effect::Ask(_) => {}
         }
     }
 
@@ -596,6 +632,7 @@ fn place_of(event: &Event) -> Option<usize> {
         Event::Base(_) => Some(0),
         Event::Missing(_) => Some(1),
         Event::Update(_) => Some(2),
+        Event::Tables(News::RowChanged(_) | News::Result { .. }) => Some(3),
         _ => None,
     }
 }
@@ -606,6 +643,11 @@ fn same_bytes(one: &Event, other: &Event) -> bool {
         (Event::Base(one), Event::Base(other))
         | (Event::Missing(one), Event::Missing(other))
         | (Event::Update(one), Event::Update(other)) => one.as_ptr() == other.as_ptr() && one.len() == other.len(),
+        (Event::Tables(News::RowChanged(one)), Event::Tables(News::RowChanged(other))) => Arc::ptr_eq(one, other),
+        (
+            Event::Tables(News::Result { query_id: one_id, answer: one }),
+            Event::Tables(News::Result { query_id: other_id, answer: other }),
+        ) => one_id == other_id && Arc::ptr_eq(one, other),
         _ => false,
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn respond(
             Route::Room { protocol: Protocol::Sessions, .. } => {
                 error_response(426, "a document is here; connect with a WebSocket client", None)
             }
-            Route::Lobby(Protocol::JsonYjs) => upgrade_required(),
+            Route::Lobby(Protocol::JsonYjs | Protocol::Notes) => upgrade_required(),
             Route::Notices => text_response(501, "Not implemented yet"),
             Route::NotFound if path.starts_with("/ws/") => nothing(),
             _ => text_response(200, "okay"),

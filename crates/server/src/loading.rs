@@ -2,9 +2,10 @@
 //!
 //! Called through the worker of the room, which loads each once. What was damaged is reported here, once for each time that a room is read. Changes nothing.
 
+use crate::room_kind::RoomKind;
 use crate::workers::Shared;
 use document::{MessageLimits, RoomLimits};
-use room::{Room, Rules, Stored};
+use room::{Hub, Notebook, Room, Rules, Stored};
 use store::{Opened, RoomKey};
 
 /// A room that was read from the store.
@@ -12,13 +13,8 @@ use store::{Opened, RoomKey};
 pub(crate) struct Loaded {
     pub(crate) opened: Opened,
     pub(crate) room: Box<dyn Rules>,
-}
-
-impl Loaded {
     /// Nobody has written anything into it.
-    pub(crate) fn is_new(&self) -> bool {
-        self.opened.head == 0
-    }
+    pub(crate) is_new: bool,
 }
 
 /// Reads a room from the store; waits for the disk.
@@ -27,6 +23,8 @@ pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<B
         shared.store.try_writing().map_err(|error| error.to_string())?;
     }
     let opened = shared.store.open(key, fastrand::u64(..)).map_err(|error| error.to_string())?;
+    // The content of a database is elsewhere: who makes one is counted at the door.
+    let is_new = opened.head == 0 && !matches!(RoomKind::of(key), Some((RoomKind::Database, _)));
     let stored = Stored {
         snapshot: opened.snapshot.clone(),
         changes: crate::changes::of_opened(&opened),
@@ -34,9 +32,14 @@ pub(crate) fn load(shared: &Shared, key: &RoomKey, has_failed: bool) -> Result<B
         durable: opened.durable.offset(),
         keep_deleted: shared.config.keeps_deleted(key),
     };
-    let room = Room::load(&stored, shared.room_limits.clone()).map_err(|error| error.to_string())?;
+    let limits = shared.room_limits.clone();
+    let room: Box<dyn Rules> = match RoomKind::of(key) {
+        Some((RoomKind::Notebook, _)) => Box::new(Notebook::load(&stored, limits).map_err(|error| error.to_string())?),
+        Some((RoomKind::Database, _)) => Box::new(Hub::new(shared.hub_limits.clone())),
+        _ => Box::new(Room::load(&stored, limits).map_err(|error| error.to_string())?),
+    };
     report_damage(key, &opened);
-    Ok(Box::new(Loaded { opened, room: Box::new(room) }))
+    Ok(Box::new(Loaded { opened, room, is_new }))
 }
 
 fn report_damage(key: &str, opened: &Opened) {

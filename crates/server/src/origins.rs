@@ -12,15 +12,34 @@ pub fn may_connect(allowed: &[String], origin: Option<&str>) -> bool {
 /// Whether cookies that came with it count. `*` is not enough: it says that any page may connect, not that any page may act as the user.
 pub fn may_use_cookies(allowed: &[String], origin: Option<&str>, host: Option<&str>) -> bool {
     let Some(origin) = origin.filter(|origin| !origin.eq_ignore_ascii_case("null")) else { return false };
+    is_same_host(origin, host) || is_listed(allowed, origin)
+}
+
+/// Whether cookies of this server are for a page of another site.
+pub(crate) fn is_another_site(allowed: &[String], origin: Option<&str>, host: Option<&str>) -> bool {
+    origin.is_some_and(|origin| !is_same_host(origin, host) && is_listed(allowed, origin))
+}
+
+/// Whether a page is of the host that it asks.
+pub(crate) fn is_same_host(origin: &str, host: Option<&str>) -> bool {
     let own = origin.split_once("://").map(|(_, authority)| authority);
-    let same_host = own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host));
-    same_host || allowed.iter().any(|entry| entry != "*" && fits(entry, origin))
+    own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
+}
+
+/// Whether a proxy says that the client has come by TLS: the last of those that say something is the nearest.
+pub(crate) fn is_https(forwarded_proto: Option<&str>) -> bool {
+    let nearest = forwarded_proto.and_then(|list| list.rsplit(',').next());
+    nearest.is_some_and(|proto| ["https", "wss"].contains(&proto.trim().to_ascii_lowercase().as_str()))
+}
+
+fn is_listed(allowed: &[String], origin: &str) -> bool {
+    allowed.iter().any(|entry| entry != "*" && fits(entry, origin))
 }
 
 /// The headers that let a page read a response (CORS), each with its line end.
 pub(crate) fn cors_headers(allowed: &[String], origin: Option<&str>) -> String {
     match origin {
-        Some(origin) if allowed.iter().any(|entry| entry != "*" && fits(entry, origin)) => {
+        Some(origin) if is_listed(allowed, origin) => {
             format!(
                 "access-control-allow-origin: {origin}\r\naccess-control-allow-credentials: true\r\nvary: origin\r\n"
             )

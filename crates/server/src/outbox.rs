@@ -42,6 +42,8 @@ pub(crate) struct Outbox {
     /// Frames for this member alone, each with the ring position before which it leaves.
     private: VecDeque<Private>,
     private_bytes: usize,
+    /// Frames of `private`.
+    private_frames: u32,
     /// The last frames. Once set, the ring is not drained any more.
     ending: Option<Vec<Bytes>>,
     taken_bytes: u64,
@@ -52,6 +54,8 @@ pub(crate) struct Outbox {
 struct Private {
     before: u64,
     bytes: PrivateBytes,
+    /// How many frames that is.
+    frames: u32,
 }
 
 #[derive(Debug)]
@@ -176,7 +180,8 @@ impl Outbox {
         if self.ending.is_none() {
             let before = self.place_before(before);
             self.private_bytes += frame.len();
-            self.private.push_back(Private { before, bytes: PrivateBytes::Shared(frame) });
+            self.private_frames += 1;
+            self.private.push_back(Private { before, bytes: PrivateBytes::Shared(frame), frames: 1 });
         }
     }
 
@@ -185,7 +190,8 @@ impl Outbox {
         if self.ending.is_none() {
             let before = self.place_before(before);
             self.private_bytes += head.len() + body.len();
-            self.private.push_back(Private { before, bytes: PrivateBytes::Framed(head, body) });
+            self.private_frames += 1;
+            self.private.push_back(Private { before, bytes: PrivateBytes::Framed(head, body), frames: 1 });
         }
     }
 
@@ -199,12 +205,13 @@ impl Outbox {
             last.before == before && matches!(&last.bytes, PrivateBytes::Own(bytes) if bytes.len() < JOINED_BYTES_MAX)
         });
         if !joins {
-            self.private.push_back(Private { before, bytes: PrivateBytes::Own(Vec::new()) });
+            self.private.push_back(Private { before, bytes: PrivateBytes::Own(Vec::new()), frames: 0 });
         }
-        if let Some(Private { bytes: PrivateBytes::Own(bytes), .. }) = self.private.back_mut() {
+        if let Some(Private { bytes: PrivateBytes::Own(bytes), frames, .. }) = self.private.back_mut() {
             let already = bytes.len();
             write(bytes);
             self.private_bytes += bytes.len() - already;
+            (*frames, self.private_frames) = (*frames + 1, self.private_frames + 1);
         }
     }
 
@@ -404,8 +411,9 @@ impl Outbox {
     }
 
     fn take_private(&mut self) -> Option<PrivateBytes> {
-        let taken = self.private.pop_front()?.bytes;
+        let Private { bytes: taken, frames, .. } = self.private.pop_front()?;
         self.private_bytes -= taken.len();
+        self.private_frames -= frames;
         if self.private.is_empty() {
             // Few sockets have something of their own to take for long, and the next one uses this memory.
             self.private = VecDeque::new();
@@ -423,23 +431,30 @@ impl Outbox {
         if self.ending.is_some() || self.failed || self.lost { u64::MAX } else { self.next }
     }
 
+    /// Frames for this member alone that wait.
+    pub(crate) fn private_count(&self) -> u64 {
+        u64::from(self.private_frames)
+    }
+
     /// Bytes for this member alone that the kernel has not taken.
     pub(crate) fn private_bytes(&self) -> usize {
         self.private_bytes + if self.unfinished_is_private { self.unfinished.len() } else { 0 }
     }
 
     /// True once, when the ring has dropped what comes next and everything else was taken: a second catch-up behind one that is still waiting
-    /// would pile up. The room is asked for all of it then.
-    pub(crate) fn notice_loss(&mut self, ring: &Ring) -> bool {
-        let lost = self.has_lost_its_place(ring);
+    /// would pile up. The room is asked for all of it then. With `behind_max` also when the stream takes nothing and more frames than that wait.
+    pub(crate) fn notice_loss(&mut self, ring: &Ring, behind_max: Option<u64>) -> bool {
+        let lost = self.has_lost_its_place(ring, behind_max);
         self.lost |= lost;
         lost
     }
 
     /// The same, without a trace.
-    pub(crate) fn has_lost_its_place(&self, ring: &Ring) -> bool {
+    pub(crate) fn has_lost_its_place(&self, ring: &Ring, behind_max: Option<u64>) -> bool {
         let drained = self.unfinished.is_empty() && self.private.is_empty();
-        drained && !self.lost && self.ending.is_none() && ring.is_lost(self.next)
+        let is_behind = |max| self.stalled && ring.end().saturating_sub(self.next) > max;
+        let is_lost = drained && ring.is_lost(self.next) || behind_max.is_some_and(is_behind);
+        is_lost && !self.lost && self.ending.is_none()
     }
 
     /// The stream took less than there was: wait until it is writable.
@@ -675,11 +690,11 @@ mod tests {
             push(&mut ring, OTHER, &"x".repeat(70_000));
         }
         ring.hold_to_bound();
-        assert!(!outbox.notice_loss(&ring), "something is still on its way");
+        assert!(!outbox.notice_loss(&ring, None), "something is still on its way");
         stream.opens(&mut outbox);
         outbox.flush(&mut stream, Some(&ring), ME);
         assert_eq!(stream.taken, b"first");
-        assert!(outbox.notice_loss(&ring) && !outbox.notice_loss(&ring));
+        assert!(outbox.notice_loss(&ring, None) && !outbox.notice_loss(&ring, None));
         outbox.place(ring.end());
         push(&mut ring, OTHER, "on it goes");
         outbox.flush(&mut stream, Some(&ring), ME);

@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::request::{RoomNameError, check_room_name, error_response, percent_decode, text_response, y_websocket_room};
+use crate::room_kind::RoomKind;
 use dialect::Dialect;
 
 /// Where the dialects are mounted: prefixes with a leading and without a trailing slash; `None`: switched off. A row that is switched off leaves its
@@ -23,6 +24,10 @@ pub struct Mounts {
     pub json_yjs: Option<String>,
     /// Prefix of documents of the sessions dialect.
     pub sessions: Option<String>,
+    /// Path of notes clients.
+    pub notes: Option<String>,
+    /// Prefix of the paths of room-db clients; empty: none.
+    pub room_db: Option<String>,
 }
 
 impl Default for Mounts {
@@ -36,6 +41,8 @@ impl Default for Mounts {
             y_sweet: at(""),
             json_yjs: at("/ws"),
             sessions: at("/ws/document"),
+            notes: at("/sync"),
+            room_db: at(""),
         }
     }
 }
@@ -51,6 +58,8 @@ impl Mounts {
             y_sweet: None,
             json_yjs: None,
             sessions: None,
+            notes: None,
+            room_db: None,
         }
     }
 
@@ -60,6 +69,8 @@ impl Mounts {
         let rows = [
             (JSON_YJS, behind(&self.json_yjs, "?draftId={id}")),
             (SESSIONS, behind(&self.sessions, "/{id}")),
+            (NOTES, self.notes.clone()),
+            (ROOM_DB, behind(&self.room_db, "/websocket?room_id={id}")),
             (Y_SWEET, behind(&self.y_sweet, "/d/{id}/ws/{id}")),
             (HOCUSPOCUS, self.root_hocuspocus.then(|| "/".to_owned())),
             (HOCUSPOCUS, self.hocuspocus.clone()),
@@ -83,10 +94,15 @@ pub enum Protocol {
     JsonYjs,
     /// Documents with people who join and leave.
     Sessions,
+    /// Whole notes.
+    Notes,
+    /// A SQL database in each room.
+    RoomDb,
 }
 
 use Protocol::{
-    Hocuspocus as HOCUSPOCUS, JsonYjs as JSON_YJS, Sessions as SESSIONS, YSweet as Y_SWEET, YWebsocket as Y_WEBSOCKET,
+    Hocuspocus as HOCUSPOCUS, JsonYjs as JSON_YJS, Notes as NOTES, RoomDb as ROOM_DB, Sessions as SESSIONS,
+    YSweet as Y_SWEET, YWebsocket as Y_WEBSOCKET,
 };
 
 impl Protocol {
@@ -100,6 +116,8 @@ impl Protocol {
             Protocol::YSweet => dialect::Y_SWEET,
             Protocol::JsonYjs => dialect::JSON_YJS,
             Protocol::Sessions => dialect::SESSIONS,
+            Protocol::Notes => dialect::NOTES,
+            Protocol::RoomDb => dialect::ROOM_DB,
         }
     }
 
@@ -111,6 +129,17 @@ impl Protocol {
             Protocol::YSweet => "y-sweet",
             Protocol::JsonYjs => "json-yjs",
             Protocol::Sessions => "sessions",
+            Protocol::Notes => "notes",
+            Protocol::RoomDb => "room-db",
+        }
+    }
+
+    /// What its rooms are about.
+    pub(crate) fn room_kind(self) -> RoomKind {
+        match self {
+            Protocol::Notes => RoomKind::Notebook,
+            Protocol::RoomDb => RoomKind::Database,
+            _ => RoomKind::Document,
         }
     }
 }
@@ -135,11 +164,6 @@ pub enum Route {
     InvalidDocumentId,
     /// A path with two ids that differ.
     TwoIds,
-    /// A dialect that this build does not have.
-    NotImplemented {
-        /// Its name in the protocol documents.
-        dialect: &'static str,
-    },
     /// System-wide notices of the sessions service, which were never implemented there either.
     Notices,
     /// Reserved, and empty.
@@ -157,10 +181,6 @@ impl Route {
             Route::TwoIds => {
                 Some(text_response(400, "Something went wrong: the two document ids of the path must be equal"))
             }
-            Route::NotImplemented { dialect } => {
-                let error = format!("this server does not speak the {dialect} protocol yet");
-                Some(error_response(501, &error, None))
-            }
             Route::Notices => Some(text_response(501, "Not implemented yet")),
             Route::NotFound => Some(error_response(404, "nothing is served at this path", None)),
         }
@@ -171,11 +191,12 @@ impl Route {
 #[derive(Debug, Clone, Copy)]
 enum Goal {
     Own,
-    Later(&'static str),
     Notices,
     NotFound,
     JsonYjs,
     Session,
+    Notes,
+    RoomDb,
     YSweet,
     Hocuspocus,
     RootHocuspocus,
@@ -191,11 +212,11 @@ const ROWS: &[(&str, Goal)] = &[
     ("/{id}", Goal::Session),
     ("/ws/updates", Goal::Notices),
     ("/ws/*", Goal::NotFound),
-    ("/sync", Goal::Later("notes")),
-    ("/websocket", Goal::Later("room-db")),
-    ("/connect", Goal::Later("room-db")),
-    ("/__ws/websocket", Goal::Later("room-db")),
-    ("/__ws/connect", Goal::Later("room-db")),
+    ("", Goal::Notes),
+    ("/websocket", Goal::RoomDb),
+    ("/connect", Goal::RoomDb),
+    ("/__ws/websocket", Goal::RoomDb),
+    ("/__ws/connect", Goal::RoomDb),
     ("/d/{id}/ws/{id}", Goal::YSweet),
     ("/doc/ws/{id}", Goal::YSweet),
     ("/", Goal::RootHocuspocus),
@@ -224,6 +245,8 @@ pub fn route(path: &str, mounts: &Mounts) -> Route {
             Goal::YSweet => mounts.y_sweet.as_deref()?,
             Goal::JsonYjs => mounts.json_yjs.as_deref()?,
             Goal::Session => mounts.sessions.as_deref()?,
+            Goal::Notes => mounts.notes.as_deref()?,
+            Goal::RoomDb => mounts.room_db.as_deref()?,
             Goal::RootRoom if !mounts.root_rooms => return None,
             Goal::RootHocuspocus if !mounts.root_hocuspocus => return None,
             _ => "",
@@ -234,10 +257,11 @@ pub fn route(path: &str, mounts: &Mounts) -> Route {
     let first = captured.first().copied().unwrap_or_default();
     match goal {
         Goal::Own => Route::Own,
-        Goal::Later(dialect) => Route::NotImplemented { dialect },
         Goal::Notices => Route::Notices,
         Goal::NotFound => Route::NotFound,
         Goal::JsonYjs => Route::Lobby(Protocol::JsonYjs),
+        Goal::Notes => Route::Lobby(Protocol::Notes),
+        Goal::RoomDb => Route::Lobby(Protocol::RoomDb),
         Goal::Hocuspocus | Goal::RootHocuspocus => Route::Lobby(Protocol::Hocuspocus),
         Goal::Session => match y_websocket_room(first) {
             Ok(room) if room.len() <= SESSION_ID_BYTES_MAX && !room.contains('/') => {
@@ -312,10 +336,6 @@ mod tests {
         Route::Room { protocol, room: room.to_owned() }
     }
 
-    fn later(dialect: &'static str) -> Route {
-        Route::NotImplemented { dialect }
-    }
-
     #[test]
     fn paths_lead_where_the_table_says() {
         let cases: &[(&str, Route)] = &[
@@ -335,12 +355,12 @@ mod tests {
             ("/ws/other", Route::NotFound),
             ("/ws%2Fother", room("ws/other")),
             ("/wsx", room("wsx")),
-            ("/sync", later("notes")),
+            ("/sync", Route::Lobby(Protocol::Notes)),
             ("/sync/more", room("sync/more")),
-            ("/websocket", later("room-db")),
-            ("/connect", later("room-db")),
-            ("/__ws/websocket", later("room-db")),
-            ("/__ws/connect", later("room-db")),
+            ("/websocket", Route::Lobby(Protocol::RoomDb)),
+            ("/connect", Route::Lobby(Protocol::RoomDb)),
+            ("/__ws/websocket", Route::Lobby(Protocol::RoomDb)),
+            ("/__ws/connect", Route::Lobby(Protocol::RoomDb)),
             ("/__ws/else", room("__ws/else")),
             ("/d/one/ws/one", in_dialect(Protocol::YSweet, "one")),
             ("/d/one/ws/two", Route::TwoIds),
@@ -387,6 +407,8 @@ mod tests {
             y_sweet: at("/sweet"),
             json_yjs: at("/drafts"),
             sessions: at("/kb"),
+            notes: at("/live/notes"),
+            room_db: at("/console"),
             root_rooms: false,
             root_hocuspocus: false,
         };
@@ -404,6 +426,10 @@ mod tests {
             (&moved, "/d/one/ws/one", Route::NotFound),
             (&moved, "/live/hp", Route::Lobby(Protocol::Hocuspocus)),
             (&moved, "/", Route::NotFound),
+            (&moved, "/live/notes", Route::Lobby(Protocol::Notes)),
+            (&moved, "/sync", Route::NotFound),
+            (&moved, "/console/connect", Route::Lobby(Protocol::RoomDb)),
+            (&moved, "/connect", Route::NotFound),
             (&off, "/ws", room("ws")),
             (&off, "/hocuspocus", room("hocuspocus")),
             (&off, "/y/demo", room("y/demo")),
@@ -420,7 +446,6 @@ mod tests {
         let cases: &[(Route, Option<(&str, &str)>)] = &[
             (room("r"), None),
             (Route::Own, None),
-            (later("notes"), Some(("HTTP/1.1 501 ", "the notes protocol"))),
             (Route::Notices, Some(("HTTP/1.1 501 ", "\r\n\r\nNot implemented yet"))),
             (Route::NotFound, Some(("HTTP/1.1 404 ", "{\"error\":\"nothing is served at this path\"}"))),
             (

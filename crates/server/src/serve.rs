@@ -5,12 +5,16 @@
 
 use crate::accounts::{AccountError, Accounts, Withdrawn};
 use crate::admin;
-use crate::auth::{Anonymous, AuthError, Authenticator, Documents, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError};
+use crate::auth::{
+    Anonymous, AuthError, Authenticator, Documents, Gate, KeyFile, LOOK_EVERY, Ledger, LedgerError, Notebooks,
+};
 use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::{Config, Durability, KeepLog};
 use crate::connections::Connections;
+use crate::databases::Databases;
 use crate::metrics::Metrics;
+use crate::room_kind::RoomKind;
 use crate::transport::certificates::{Certificates, Renewal};
 use crate::transport::listen::{ListenError, Listeners};
 use crate::transport::{Door, Wire};
@@ -26,6 +30,7 @@ use std::time::Duration;
 use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
 use store::{Store, StoreError};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// How often it is written down when keys were used, in looks at their file: once a minute.
@@ -114,7 +119,10 @@ impl Server {
             some => some as usize,
         };
         let documents = Documents::new(&config, gate.clone(), ledger.clone());
-        let shared = Shared::new(store, config.clone(), clock, compactor, gate, ledger, connections.clone());
+        let notebooks = Notebooks::new(&config, gate.clone(), clock);
+        let databases = config.mounts.room_db.is_some().then(|| Arc::new(Databases::new(&config, accounts.clone())));
+        let shared = Shared::new(store, config.clone(), clock, compactor, gate, ledger, connections.clone())
+            .with_databases(databases);
         let workers = Workers::start(shared, threads).map_err(StartError::Threads)?;
         let door = Door { config: config.clone(), certificates };
         let metrics = Metrics::default();
@@ -122,6 +130,7 @@ impl Server {
             workers,
             connections,
             documents,
+            notebooks,
             config,
             clock,
             door,
@@ -153,6 +162,7 @@ impl Server {
             background.spawn(renewal.run());
         }
         background.spawn(watch_keys(entrance.clone()));
+        background.spawn(watch_accounts(entrance.clone()));
         background.spawn(serve_administrators(entrance.clone(), listeners.clone()));
         tokio::pin!(stop);
         loop {
@@ -223,6 +233,24 @@ async fn watch_keys(entrance: Arc<Entrance>) {
                 }
             }
         }
+    }
+}
+
+/// Whoever is connected by what the accounts have withdrawn is looked at again.
+async fn watch_accounts(entrance: Arc<Entrance>) {
+    let (told, mut heard) = mpsc::unbounded_channel();
+    entrance.accounts.on_withdrawn(move |withdrawn| {
+        // Fails when the server has stopped.
+        let _ = told.send(withdrawn.clone());
+    });
+    while let Some(withdrawn) = heard.recv().await {
+        let whom = match withdrawn {
+            Withdrawn::Session(id) => Whom { session: Some(id), ..Whom::default() },
+            Withdrawn::Key(id) => Whom { key: Some(id.to_string()), ..Whom::default() },
+            Withdrawn::Keys => Whom { any_key: true, ..Whom::default() },
+            Withdrawn::Room(id) => Whom { place: Some(RoomKind::Database.key(&id).into()), ..Whom::default() },
+        };
+        entrance.workers.command(whom, What::Confirm).await;
     }
 }
 

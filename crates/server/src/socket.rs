@@ -11,6 +11,7 @@ use crate::frames::encode_message;
 use crate::liveness::Liveness;
 use crate::outbox::Outbox;
 use crate::ring::Ring;
+use crate::room_kind::rules_name;
 use crate::slots::RoomId;
 use crate::transport::Stream;
 use crate::websocket::{DecodeError, Decoder, Inflater, Message, close_frame, pong_frame};
@@ -35,6 +36,8 @@ const SPLINTER_BYTES: usize = 16;
 const SPLINTERS_MIN: usize = 64;
 /// Of one read of who sends such: at 30 ns a fragment, 64 KiB of them would keep all others of the thread waiting for 0.3 ms.
 const SPLINTERS_READ_BYTES: usize = 4 << 10;
+/// Of frames for one member of a dialect that catches nobody up: the two largest answers that are made at once for a user, 16 MiB each, and a ring's bytes.
+const BEHIND_BYTES_MAX: usize = 33 << 20;
 /// How long the last frames may take, and then the client's own close.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -308,15 +311,29 @@ impl Socket {
         self.outbox.has_failed()
             || self.outbox.is_ending()
             || self.has_input() && !self.queued
-            || ring.is_some_and(|ring| self.outbox.has_lost_its_place(ring) || self.is_too_far_behind(ring))
+            || ring.is_some_and(|ring| self.has_lost_its_place(ring) || self.is_too_far_behind(ring))
     }
 
     /// Its dialect does not catch up who is behind, and it is.
     pub(crate) fn is_too_far_behind(&self, ring: &Ring) -> bool {
         let needs = self.outbox.needs();
+        let too_many = |max| {
+            ring.end().saturating_sub(needs).max(self.outbox.private_count()) > max
+                || self.outbox.private_bytes() > BEHIND_BYTES_MAX
+        };
         // What the ring has dropped was offered to it before, even if it takes bytes again by now.
-        let is_behind = |max| ring.is_lost(needs) || self.outbox.is_stalled() && ring.end().saturating_sub(needs) > max;
+        let is_behind = |max| ring.is_lost(needs) || self.outbox.is_stalled() && too_many(max);
         self.dialect.behind_max().is_some_and(is_behind)
+    }
+
+    /// It has lost its place among what the room publishes, although the ring may have it: whoever is further behind is caught up instead.
+    pub(crate) fn has_lost_its_place(&self, ring: &Ring) -> bool {
+        self.outbox.has_lost_its_place(ring, self.dialect.loses_place_behind())
+    }
+
+    /// The same, once.
+    pub(crate) fn notice_loss(&mut self, ring: &Ring) -> bool {
+        self.outbox.notice_loss(ring, self.dialect.loses_place_behind())
     }
 
     /// It takes no more part; what is left is to send the last frames.
@@ -337,9 +354,9 @@ impl Socket {
         matches!(&self.stage, Stage::Waiting(waiting) if waiting.admission.is_one_user())
     }
 
-    /// The room as clients call it.
+    /// The room as the rules about rooms call it.
     pub(crate) fn room_name(&self) -> &str {
-        self.key.strip_prefix(crate::upgrade::DOCUMENT).unwrap_or(&self.key)
+        rules_name(&self.key)
     }
 
     /// Is a member of its room.

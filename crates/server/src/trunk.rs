@@ -12,9 +12,10 @@ use crate::frames::header_of;
 use crate::liveness::{Due, Liveness, Seen};
 use crate::logging::Printable;
 use crate::request::RequestHead;
+use crate::room_kind::RoomKind;
 use crate::routes::Protocol;
 use crate::transport::{Incoming, Stream};
-use crate::upgrade::{DOCUMENT, Entrance};
+use crate::upgrade::Entrance;
 use crate::websocket::{
     Decoder, Inflater, Message, Opcode, append_frame, close_frame, frame_header, ping_frame, pong_frame,
 };
@@ -365,7 +366,7 @@ impl Trunk {
 
     fn answered(&mut self, line: usize, room: String, answer: Result<Admission, Refusal>) {
         match answer {
-            Ok(_) if self.entrance.ledger().is_deleted(&format!("{DOCUMENT}{room}")) => {
+            Ok(_) if self.entrance.ledger().is_deleted(&RoomKind::Document.key(&room)) => {
                 self.refuse(line, &Closing::Deleted);
             }
             Ok(admission) => self.connect(line, &room, admission),
@@ -413,8 +414,9 @@ impl Trunk {
         self.entrance.workers.enter(Arrival {
             stream: Stream::Channel(near),
             address: self.address,
-            room: format!("{DOCUMENT}{room}").into(),
+            room: RoomKind::Document.key(room).into(),
             dialect: Protocol::Hocuspocus.dialect(&self.entrance.config),
+            session: None,
             admission,
             visitor: Visitor::default(),
             hello: Vec::new(),

@@ -2,10 +2,10 @@
 //!
 //! Called by `serve` for each connection. Decides by path only which dialect it is. What a client throws away half-way costs nothing but a line at debug.
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, ConsoleRefusal, ConsoleVisitor, Shown};
 use crate::address::{ClientAddress, client_address};
 use crate::admin;
-use crate::auth::{Admission, Documents, Gate, KeyFile, Ledger, Refusal};
+use crate::auth::{Admission, Documents, Gate, KeyFile, Ledger, Notebooks, Owner, Refusal, notes_subprotocol};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::{Accepted, Connections, Reached};
@@ -21,6 +21,7 @@ use crate::request::{
     request_id, text_response, with_headers,
 };
 use crate::rest::{self, is_rest_request};
+use crate::room_kind::RoomKind;
 use crate::routes::{Protocol, Route, is_draft_id, route};
 use crate::transport::door::{DoorError, speak_tls};
 use crate::transport::{Door, Incoming, Wire};
@@ -37,9 +38,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// Kind prefix of a room's key in the store: documents share one namespace over all dialects.
-pub(crate) const DOCUMENT: &str = "doc/";
 
 /// How long a request may take to arrive when the server stops.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
@@ -64,6 +62,7 @@ pub(crate) struct Entrance {
     pub(crate) workers: Workers,
     pub(crate) connections: Arc<Connections>,
     pub(crate) documents: Documents,
+    pub(crate) notebooks: Notebooks,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) door: Door,
@@ -103,6 +102,10 @@ enum Place {
     Room(Protocol, String),
     /// To where clients say themselves which rooms they want.
     Trunk,
+    /// Into the notebook of whoever comes.
+    Notebook,
+    /// Into the room database that the request names.
+    Database,
 }
 
 impl Refused {
@@ -206,6 +209,13 @@ impl Entrance {
             if self.config.admin.public && admin::is_admin_path(visit.head.path()) {
                 return self.hand_to_admin(visit).await;
             }
+            if visit.head.method == "GET" && self.is_way_to_databases(&visit) {
+                let refused = match self.visitor_of_database(&visit).await {
+                    Ok(_) => told_by_console(Why::Malformed, &text_response(426, "Expected Upgrade: websocket")),
+                    Err(refused) => refused,
+                };
+                return self.refuse(visit, refused).await;
+            }
             if is_rest_request(&self, &visit.head) {
                 return self.hand_to_rest(visit).await;
             }
@@ -227,10 +237,21 @@ impl Entrance {
                     _ => self.admit(&mut visit, protocol, &room).await,
                 };
                 match admitted {
-                    Ok(admission) => self.enter(visit, protocol, &room, admission),
+                    Ok(admission) => self.enter(visit, protocol, &room, admission, None),
                     Err(refused) => self.refuse(visit, refused).await,
                 }
             }
+            Ok(Place::Notebook) => match self.admit_owner(&mut visit).await {
+                Ok(owner) => {
+                    let notebook = owner.notebook().to_owned();
+                    self.enter(visit, Protocol::Notes, &notebook, owner.admission, owner.cookie.as_deref());
+                }
+                Err(refused) => self.refuse(visit, refused).await,
+            },
+            Ok(Place::Database) => match self.admit_to_database(&mut visit).await {
+                Ok((room, admission)) => self.enter(visit, Protocol::RoomDb, &room, admission, None),
+                Err(refused) => self.refuse(visit, refused).await,
+            },
             Ok(Place::Trunk) if self.workers.shared.memory.is_full() => {
                 let full = Refused::Response(Why::Limit, error_response(503, MEMORY_FULL, Some(5)));
                 self.refuse(visit, full).await;
@@ -271,10 +292,15 @@ impl Entrance {
     /// What an upgrade request is for.
     fn find_place(&self, head: &RequestHead) -> Result<Place, Refused> {
         check_upgrade(head).map_err(|error| Refused::Response(Why::Malformed, error.response()))?;
-        if !origins::may_connect(&self.config.origins.allowed, head.header("origin")) {
+        let route = route(head.path(), &self.config.mounts);
+        // Pages of this host are its own, also where others are listed.
+        let (origin, host) = (head.header("origin"), head.header("host"));
+        let has_pages = matches!(route, Route::Lobby(Protocol::Notes | Protocol::RoomDb));
+        let is_own = has_pages && origin.is_some_and(|origin| origins::is_same_host(origin, host));
+        if !is_own && !origins::may_connect(&self.config.origins.allowed, origin) {
             return Err(Refused::Response(Why::Origin, error_response(403, ORIGIN, None)));
         }
-        match route(head.path(), &self.config.mounts) {
+        match route {
             Route::Room { protocol: Protocol::YSweet, .. } | Route::TwoIds | Route::InvalidDocumentId
                 if !self.config.serves_y_sweet() =>
             {
@@ -285,6 +311,8 @@ impl Entrance {
             }
             Route::Room { protocol, room } => Ok(Place::Room(protocol, room)),
             Route::Lobby(Protocol::Hocuspocus) => Ok(Place::Trunk),
+            Route::Lobby(Protocol::Notes) => Ok(Place::Notebook),
+            Route::Lobby(Protocol::RoomDb) => Ok(Place::Database),
             Route::Lobby(protocol) => {
                 let incomplete = |parameter| Refused::Closing(protocol, Closing::Incomplete(parameter));
                 if self.config.auth.is_on() && head.query_once("token").is_none() {
@@ -320,7 +348,7 @@ impl Entrance {
                 return Err(Refused::Response(Why::Origin, error_response(403, COOKIE_ORIGIN, None)));
             }
         };
-        if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
+        if self.ledger().is_deleted(&RoomKind::Document.key(room)) {
             return Err(Refused::Closing(protocol, Closing::Deleted));
         }
         let admission = match protocol {
@@ -350,7 +378,7 @@ impl Entrance {
         let admitted = self.documents.admit(token.as_deref(), document, room, self.clock.now_ms());
         let admission = admitted.map_err(|error| told(401, &error.to_string()))?;
         let missing = || told(404, &format!("Doc {document} not found"));
-        if self.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
+        if self.ledger().is_deleted(&RoomKind::Document.key(room)) {
             return Err(missing());
         }
         if admission.access == Access::Read {
@@ -370,26 +398,127 @@ impl Entrance {
         Ok(admission)
     }
 
+    /// Whose notebook a connection is for.
+    async fn admit_owner(&self, visit: &mut Visit) -> Result<Owner, Refused> {
+        if self.workers.shared.memory.is_full() {
+            return Err(Refused::Response(Why::Limit, error_response(503, MEMORY_FULL, Some(5))));
+        }
+        let answer = self.notebooks.admit(&visit.head, self.is_secure(visit));
+        let admitted = tokio::time::timeout_at(visit.deadline, answer).await;
+        let owner = match admitted.unwrap_or(Err(Refusal::Later("access could not be checked in time"))) {
+            Ok(owner) => owner,
+            Err(Refusal::Closing(closing)) => return Err(Refused::Closing(Protocol::Notes, closing)),
+            Err(Refusal::Later(reason)) => {
+                return Err(Refused::Response(Why::Unavailable, error_response(503, reason, Some(5))));
+            }
+            Err(Refusal::Origin) => {
+                return Err(Refused::Response(Why::Origin, error_response(403, COOKIE_ORIGIN, None)));
+            }
+        };
+        if self.ledger().is_deleted(&RoomKind::Notebook.key(owner.notebook())) {
+            return Err(Refused::Closing(Protocol::Notes, Closing::Deleted));
+        }
+        if owner.admission.standing.is_some() {
+            let counted = visit.accepted.belongs_to(&owner.admission.author);
+            counted.map_err(|reached| Refused::limit(&reached))?;
+        }
+        Ok(owner)
+    }
+
+    fn is_way_to_databases(&self, visit: &Visit) -> bool {
+        matches!(route(visit.head.path(), &self.config.mounts), Route::Lobby(Protocol::RoomDb))
+    }
+
+    /// Which room database a connection is for, and who comes.
+    async fn visitor_of_database(&self, visit: &Visit) -> Result<(String, ConsoleVisitor), Refused> {
+        let now_ms = self.clock.now_ms();
+        if let Err(retry_after_s) = self.accounts.may_request(visit.stream.address, now_ms) {
+            let response =
+                with_headers(&text_response(429, rest::TOO_MANY), &format!("retry-after: {retry_after_s}\r\n"));
+            return Err(told_by_console(Why::Limit, &response));
+        }
+        let told = |status, text: &str| told_by_console(Why::Malformed, &text_response(status, text));
+        let room = visit.head.form_value("room_id").ok_or_else(|| told(400, "Missing room_id query parameter"))?;
+        if room.trim().is_empty() {
+            let empty = error_response(400, "room_id parameter is required and must not be empty", None);
+            return Err(told_by_console(Why::Malformed, &empty));
+        }
+        let room = Accounts::room_id(&room)
+            .map_err(|error| told_by_console(Why::Malformed, &error_response(400, &error.to_string(), None)))?;
+        let shown = Shown::of(&visit.head);
+        let identified = tokio::time::timeout_at(visit.deadline, self.accounts.identify(&shown, room, now_ms)).await;
+        let late = Err(ConsoleRefusal { status: 500, text: "Auth Error: it took too long".to_owned() });
+        let visitor = identified.unwrap_or(late).map_err(|refusal| refused_visitor(&refusal))?;
+        Ok((room.to_owned(), visitor))
+    }
+
+    /// Who comes to a room database, and on what terms.
+    async fn admit_to_database(&self, visit: &mut Visit) -> Result<(String, Admission), Refused> {
+        if self.workers.shared.memory.is_full() {
+            return Err(Refused::Response(Why::Limit, error_response(503, MEMORY_FULL, Some(5))));
+        }
+        let (generation, withdrawals) = (self.gate().generation(), self.accounts.generation());
+        let (room, visitor) = self.visitor_of_database(visit).await?;
+        if self.ledger().is_deleted(&RoomKind::Database.key(&room)) {
+            return Err(Refused::Closing(Protocol::RoomDb, Closing::Deleted));
+        }
+        self.may_make_database(&room, &visitor).await?;
+        let now_ms = self.clock.now_ms();
+        let may_enter = self.accounts.may_enter(&room, &visitor, now_ms).await;
+        may_enter.map_err(|refusal| refused_visitor(&refusal))?;
+        visit.accepted.belongs_to(&visitor.user).map_err(|reached| Refused::limit(&reached))?;
+        Ok((room, Arc::new(visitor).admission(generation, withdrawals, now_ms)))
+    }
+
+    /// Counts a database that does not exist yet for who makes it. One that is somebody's was counted then, whether it exists or not.
+    async fn may_make_database(&self, room: &str, visitor: &ConsoleVisitor) -> Result<(), Refused> {
+        let Some(databases) = self.workers.shared.databases.clone() else { return Ok(()) };
+        if self.accounts.is_registered(room) {
+            return Ok(());
+        }
+        let name = room.to_owned();
+        let looked = tokio::task::spawn_blocking(move || databases.exists(&name)).await;
+        match looked.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string())) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.connections.may_make_room(&visitor.user).map_err(|reached| Refused::limit(&reached)),
+            Err(error) => {
+                tracing::error!(action = "store.error", error, "cannot look for a room database");
+                let later = "the room database cannot be opened; try again later";
+                Err(Refused::Response(Why::Unavailable, error_response(503, later, Some(5))))
+            }
+        }
+    }
+
+    /// Whether the client's side of the connection is encrypted, as far as that can be known.
+    fn is_secure(&self, visit: &Visit) -> bool {
+        let said = || origins::is_https(visit.head.header("x-forwarded-proto"));
+        self.door.certificates.is_some() || visit.proxied && said()
+    }
+
     /// Hands a connection to the worker of its room.
-    fn enter(&self, visit: Visit, protocol: Protocol, room: &str, mut admission: Admission) {
+    fn enter(&self, visit: Visit, protocol: Protocol, room: &str, mut admission: Admission, cookie: Option<&str>) {
         let visitor = visitor(&visit.head, protocol, &mut admission);
         let Visit { stream, head, mut bytes, accepted, deadline, .. } = visit;
         let early = bytes.split_off(head.length);
         let extensions = self.config.websocket.deflate.then(|| accept_deflate(&head)).flatten();
-        let hello = accept_response(&head, head.subprotocols().next(), extensions);
+        let mut hello = accept_response(&head, answered_subprotocol(&head, protocol), extensions);
+        if let Some(cookie) = cookie {
+            hello = with_headers(&hello, &format!("set-cookie: {cookie}\r\n"));
+        }
         let deflate = extensions.is_some();
         let address = stream.address;
         let stream = match stream.into_stream() {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(action = "http.abandoned", %error, "connection is broken"),
         };
-        let (room, deadline) = (format!("{DOCUMENT}{room}").into(), deadline.into_std());
+        let (room, deadline) = (protocol.room_kind().key(room).into(), deadline.into_std());
         let dialect = protocol.dialect(&self.config);
         self.workers.enter(Arrival {
             stream,
             address,
             room,
             dialect,
+            session: None,
             admission,
             visitor,
             hello,
@@ -435,14 +564,14 @@ impl Entrance {
                 }
                 let farewell = dialect.farewell(&closing);
                 tracing::info!(action = "ws.refused", requestId = visit.id, %address, %target, reason = farewell.reason);
-                self.say_farewell(visit, farewell).await;
+                self.say_farewell(visit, protocol, farewell).await;
             }
         }
     }
 
     /// Completes the handshake only to say why the client may not enter: a page cannot see the status of a failed one.
-    async fn say_farewell(&self, mut visit: Visit, farewell: Farewell) {
-        let mut hello = accept_response(&visit.head, visit.head.subprotocols().next(), None);
+    async fn say_farewell(&self, mut visit: Visit, protocol: Protocol, farewell: Farewell) {
+        let mut hello = accept_response(&visit.head, answered_subprotocol(&visit.head, protocol), None);
         hello.extend(farewell.message.iter().flat_map(encode_message));
         if visit.stream.write_all(&hello).await.is_ok() {
             // Kept for a while, because older clients come back at once; but not at any price.
@@ -467,6 +596,15 @@ impl Entrance {
     }
 }
 
+/// An answer to a client of room databases.
+fn told_by_console(why: Why, response: &[u8]) -> Refused {
+    Refused::Response(why, with_headers(response, rest::CONSOLE_HEADERS))
+}
+
+fn refused_visitor(refusal: &ConsoleRefusal) -> Refused {
+    told_by_console(Why::Credential, &text_response(refusal.status, &refusal.text))
+}
+
 /// Done a moment after the server was told to stop: time enough for a request that is on its way, and an idle connection delays nothing.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
@@ -488,9 +626,22 @@ async fn read_head(stream: &mut Incoming) -> Result<Option<(RequestHead, Vec<u8>
     }
 }
 
+/// The subprotocol that the answer names: of those that a client offers the first one, unless its dialect says another.
+fn answered_subprotocol(head: &RequestHead, protocol: Protocol) -> Option<&str> {
+    match protocol {
+        Protocol::Notes => notes_subprotocol(head),
+        _ => head.subprotocols().next(),
+    }
+}
+
 /// What a client says about itself, where its dialect asks. While nobody has to prove who they are, that is also who it is.
 fn visitor(head: &RequestHead, protocol: Protocol, admission: &mut Admission) -> Visitor {
-    let mut visitor = Visitor { name: admission.name.take(), presence_id: None };
+    let mut visitor = Visitor { name: admission.name.take(), ..Visitor::default() };
+    if protocol == Protocol::Notes {
+        // What cannot be read is as if it were not there: then everything comes.
+        let since = head.query_value("since").and_then(|since| dialect::notes::instant::parse(&since));
+        visitor.since_ms = since.map(|since_ms| u64::try_from(since_ms).unwrap_or(0));
+    }
     if protocol == Protocol::Sessions {
         let said = |name| head.query_value(name).filter(|value| is_name(value));
         visitor.presence_id =

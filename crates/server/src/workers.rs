@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::compaction::Compactor;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::databases::Databases;
 use crate::memory::Memory;
 use crate::stateless::Stateless;
 use crate::worker::{Arrival, Command, INBOX, Inbox, Message, What, Whom, Worker};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     /// Where stateless messages go, when not to other clients.
     pub(crate) stateless: Option<Arc<Stateless>>,
     pub(crate) memory: Memory,
+    /// None: nobody can come to any.
+    pub(crate) databases: Option<Arc<Databases>>,
     /// Has the threads that wait for the disk.
     pub(crate) runtime: Handle,
     /// Rooms with at least one member.
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) flush_failed: AtomicBool,
     /// Bounds of every room.
     pub(crate) room_limits: Arc<room::Limits>,
+    /// Bounds of the room of every database.
+    pub(crate) hub_limits: Arc<room::HubLimits>,
     serial: AtomicU64,
 }
 
@@ -55,6 +60,7 @@ impl Shared {
         Self {
             memory: Memory::new(config.limits.memory_bytes_max),
             stateless: Stateless::of(&config).map(Arc::new),
+            hub_limits: Arc::default(),
             room_limits: Arc::new(crate::loading::room_limits(&config.limits)),
             store,
             config,
@@ -63,11 +69,17 @@ impl Shared {
             gate,
             ledger,
             connections,
+            databases: None,
             runtime: Handle::current(),
             occupied: AtomicUsize::new(0),
             flush_failed: AtomicBool::new(false),
             serial: AtomicU64::new(1),
         }
+    }
+
+    /// The same with room databases.
+    pub(crate) fn with_databases(self, databases: Option<Arc<Databases>>) -> Self {
+        Self { databases, ..self }
     }
 
     /// A number that no member of this process has had.

@@ -106,6 +106,8 @@ fn session_of(id: u64) -> Box<dyn Session> {
         room: "room",
         presence_id: None,
         updates_per_s: None,
+        may_read: true,
+        since_ms: None,
         now_ms: 0,
         chance: 0,
     };

@@ -65,6 +65,7 @@ impl Dialect for JsonYjs {
             | Event::Departed(_)
             | Event::Relayed(..)
             | Event::Marked(_)
+            | Event::Notes(_)
             | Event::Tables(_) => return None,
         };
         for part in ["{\"type\":\"", kind, "\",\"data\":"] {

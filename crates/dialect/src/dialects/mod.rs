@@ -2,6 +2,7 @@
 
 pub(crate) mod hocuspocus;
 pub(crate) mod json_yjs;
+pub(crate) mod notes;
 pub(crate) mod room_db;
 pub(crate) mod sessions;
 mod sync;

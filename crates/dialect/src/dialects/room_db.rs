@@ -10,9 +10,11 @@ mod news;
 
 use super::sync;
 use crate::{Act, Body, Dialect, Entry, Farewell, Frame, HttpRefusal, Kind, NO_BODY, Session, Told};
+use bytes::Bytes;
 use message::{Fault, Meaning, is_awaited, is_large_insertion};
-use room::hub::News;
+use room::hub::{Answer, EXECUTE, News, Reply, Request, SUBSCRIBE};
 use room::{Access, Closing, Event, Input, MemberId};
+use std::sync::Arc;
 
 /// Bytes of a message: a payload is one statement, or one value.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -75,7 +77,7 @@ impl Dialect for RoomDb {
     }
 
     fn session(&self, entry: &Entry<'_>) -> Box<dyn Session> {
-        Box::new(RoomDbSession { member: entry.member, faults_ms: Vec::new() })
+        Box::new(RoomDbSession { member: entry.member, may_read: entry.may_read, faults_ms: Vec::new() })
     }
 }
 
@@ -83,6 +85,8 @@ const TOO_MANY_FAULTS: &str = "too many invalid messages";
 
 struct RoomDbSession {
     member: MemberId,
+    /// Otherwise it is not told what there is, and not of changes.
+    may_read: bool,
     /// When it sent its last messages that were none.
     faults_ms: Vec<u64>,
 }
@@ -103,6 +107,7 @@ impl Session for RoomDbSession {
         }
         let (meaning, fault) = message::read(bytes);
         acts.push(match meaning {
+            Meaning::Room(request) if !self.may_read && reads(&request).is_some() => unread(&request),
             Meaning::Room(request) => Act::Room(Input::Tables(self.member, Box::new(request))),
             Meaning::Reply(text) => Act::Reply(Frame::Text(text.into())),
         });
@@ -124,6 +129,24 @@ impl Session for RoomDbSession {
         let frames = [before.map(text), RoomDb.encode(event), behind.map(text)];
         Told::Own(frames.into_iter().flatten().collect())
     }
+}
+
+/// The method of a request that the room itself answers with what there is, or will be; the database looks at the others.
+fn reads(request: &Request) -> Option<(&'static str, &Bytes)> {
+    match request {
+        Request::Subscribe { echo, .. } | Request::WatchTables { echo, .. } => Some((SUBSCRIBE, echo)),
+        Request::WatchResult { echo, .. } => Some((EXECUTE, echo)),
+        Request::GetMemory { kind, echo } => Some((kind.getter(), echo)),
+        _ => None,
+    }
+}
+
+/// The refusal of such a request.
+fn unread(request: &Request) -> Act {
+    let (method, echo) = reads(request).unwrap_or((SUBSCRIBE, &NO_BODY));
+    let answer = Answer::failed("API key lacks the 'read' scope");
+    let reply = Event::Tables(News::Reply(Arc::new(Reply { method, echo: echo.clone(), answer })));
+    Act::Reply(RoomDb.encode(&reply).unwrap_or_else(|| Frame::text("")))
 }
 
 fn text(message: Vec<u8>) -> Frame {

@@ -88,6 +88,7 @@ impl Dialect for Sessions {
             | Event::Welcome { .. }
             | Event::Relayed(..)
             | Event::Marked(_)
+            | Event::Notes(_)
             | Event::Tables(_) => return None,
         };
         out.extend_from_slice(text.as_bytes());

@@ -41,6 +41,7 @@ pub(super) fn write<'a>(event: &'a Event, out: &mut Vec<u8>) -> Option<Body<'a>>
         | Event::Departed(_)
         | Event::Relayed(..)
         | Event::Marked(_)
+        | Event::Notes(_)
         | Event::Tables(_) => return None,
     };
     out.extend_from_slice(kind);

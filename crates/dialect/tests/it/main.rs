@@ -3,6 +3,7 @@
 mod database;
 mod hocuspocus;
 mod json_yjs;
+mod notes;
 mod room_db;
 mod sessions;
 mod switchboard;

@@ -41,6 +41,8 @@ fn session_of(now_ms: u64, chance: u128) -> Box<dyn Session> {
         room: "r\"",
         presence_id: None,
         updates_per_s: None,
+        may_read: true,
+        since_ms: None,
         now_ms,
         chance,
     })

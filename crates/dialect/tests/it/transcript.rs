@@ -4,12 +4,15 @@
 //!   `A+ [read] [open] [as=NAME] [room=NAME]`  client A connects (`open`: nobody can be told apart, as without authentication);
 //!       `[called=NAME] [id=NUMBER]`           what people call it, and the presence id that it asks for;
 //!       `[dialect=NAME]`                      in another dialect than the transcript's own
+//!       `[since=MILLISECONDS]`                only what was accepted from then on
 //!   `A> HEX`, `A> 'text'`                     A sends a binary or a text frame
 //!   `A< HEX`, `A< 'text'`                     A is sent exactly this next
 //!   `A! CODE REASON`                          A's connection ends like this next (`document` for CODE: only this document of it)
 //!   `A-`                                      A's connection is gone
 //!   `durable [COUNT]`                         that many more changes are on stable storage; all of them when no count is given
 //!   `tick SECONDS`                            time passes
+//!   `now MILLISECONDS`                        it is then
+//!   `administrator`                           an administrator announces something
 //!   `restart`, `power-cut`                    the process starts anew with all that was logged, or with what was durable
 //!   `limit NAME VALUE`, `silent`              first lines: another bound; authors are not echoed
 //! In a room database, which is asked in the order of `1`, `2`, ..., and answers in any:
@@ -22,7 +25,8 @@ use crate::database;
 use dialect::{ALL, Act, Dialect, Entry, Frame, Session, Told};
 use document::MessageLimits;
 use room::{
-    Access, Author, Closing, Effect, Event, Hub, HubLimits, Input, Kind, Limits, MemberId, Room, Rules, Stored, hub,
+    Access, Author, Closing, Effect, Event, Hub, HubLimits, Input, Kind, Limits, MemberId, Notebook, Room, Rules,
+    Stored, Topic, hub,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -67,6 +71,15 @@ struct Stage {
 struct Place {
     room: Box<dyn Rules>,
     stored: Stored,
+}
+
+/// The kind of room that a dialect is about.
+fn load(dialect: &dyn Dialect, stored: &Stored, limits: Limits, hub_limits: HubLimits) -> Box<dyn Rules> {
+    match dialect.name() {
+        "notes" => Box::new(Notebook::load(stored, limits).expect("what was logged can be read")),
+        "room-db" => Box::new(Hub::new(hub_limits)),
+        _ => Box::new(Room::load(stored, limits).expect("what was logged can be read")),
+    }
 }
 
 struct Client {
@@ -137,6 +150,12 @@ impl Stage {
                 let (room, input) = (client.room.clone(), Input::SetAccess(client.member, access));
                 self.handle(&room, vec![input]);
             }
+            "now" => self.now_ms = number(1)?,
+            "administrator" => {
+                let rooms: Vec<String> = self.places.keys().cloned().collect();
+                let announce = || vec![Input::Announce(Topic("all"), bytes::Bytes::new())];
+                rooms.iter().for_each(|room| self.handle(room, announce()));
+            }
             "restart" => self.restart(false),
             "power-cut" => self.restart(true),
             "limit" => {
@@ -181,6 +200,10 @@ impl Stage {
             room: &room,
             presence_id: option("id").map(|id| id.parse().map_err(|_| format!("{id:?} is no id"))).transpose()?,
             updates_per_s: option("updates_per_s").map(|rate| rate.parse().unwrap_or_default()),
+            may_read: option("reads").is_none_or(|reads| reads != "no"),
+            since_ms: option("since")
+                .map(|time| time.parse().map_err(|_| format!("{time:?} is no time")))
+                .transpose()?,
             now_ms: self.now_ms,
             chance: u128::from(self.joined),
         };
@@ -239,15 +262,8 @@ impl Stage {
     }
 
     fn tell_room(&mut self, room: &str, input: Input, effects: &mut Vec<Effect>) {
-        let (limits, hub_limits, is_database) = (self.limits, self.hub_limits, self.dialect.name() == "room-db");
-        let empty = || {
-            let room: Box<dyn Rules> = if is_database {
-                Box::new(Hub::new(hub_limits))
-            } else {
-                Box::new(Room::load(&Stored::default(), limits).expect("an empty room"))
-            };
-            Place { room, stored: Stored::default() }
-        };
+        let (dialect, limits, hub_limits) = (self.dialect, self.limits, self.hub_limits);
+        let empty = || Place { room: load(dialect, &Stored::default(), limits, hub_limits), stored: Stored::default() };
         let place = self.places.entry(room.to_owned()).or_insert_with(empty);
         place.room.handle(input, self.now_ms, effects);
     }
@@ -352,7 +368,7 @@ impl Stage {
             }
             place.stored.head = place.stored.changes.len() as u64;
             place.stored.durable = place.stored.head;
-            place.room = Box::new(Room::load(&place.stored, self.limits).expect("what was logged can be read"));
+            place.room = load(self.dialect, &place.stored, self.limits, self.hub_limits);
         }
     }
 
@@ -454,6 +470,8 @@ pub(crate) fn session_in(dialect: &dyn Dialect) -> Box<dyn Session> {
         room: "r",
         presence_id: None,
         updates_per_s: None,
+        may_read: true,
+        since_ms: None,
         now_ms: 0,
         chance: 0,
     })

@@ -213,5 +213,5 @@ fn farewells_are_the_table_of_the_protocol() {
 #[test]
 fn the_table_of_dialects_has_each_name_once() {
     let names: Vec<&str> = dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-    assert_eq!(names, ["y-websocket", "hocuspocus", "y-sweet", "json-yjs", "sessions", "room-db"]);
+    assert_eq!(names, ["y-websocket", "hocuspocus", "y-sweet", "json-yjs", "sessions", "notes", "room-db"]);
 }

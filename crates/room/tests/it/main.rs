@@ -10,6 +10,7 @@ mod hub;
 mod hub_live;
 mod hub_model;
 mod hub_script;
+mod notebook;
 mod refusal;
 mod script;
 mod snapshot;

@@ -255,6 +255,7 @@ fn event_in_words(event: &Event) -> String {
         Event::Relayed(Topic(topic), bytes) => format!("relayed {topic} {}", String::from_utf8_lossy(bytes)),
         Event::Marked(bytes) => format!("marked {}", String::from_utf8_lossy(bytes)),
         Event::Tables(news) => panic!("a document has no tables: {news:?}"),
+        Event::Notes(news) => format!("notes {news:?}"),
     }
 }
 

@@ -104,9 +104,9 @@ impl Journal {
     }
 
     /// Replaces the log by what it comes to.
-    pub(super) fn sum_up<S: Serialize>(&mut self, sum: &S) -> Result<(), StoreError> {
+    pub(super) fn sum_up(&mut self, sum: impl FnOnce() -> Bytes) -> Result<(), StoreError> {
         if self.entries > 0 {
-            let bytes = json(sum);
+            let bytes = sum();
             self.store.replace_with_snapshot(&RoomKey::from(KEY), self.at, &bytes)?;
             (self.entries, self.bytes, self.sum_bytes) = (0, 0, bytes.len());
         }
@@ -114,6 +114,6 @@ impl Journal {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Bytes {
+pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
     serde_json::to_vec(value).expect("maps have text as keys").into()
 }

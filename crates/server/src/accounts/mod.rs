@@ -225,7 +225,8 @@ impl Accounts {
     /// Replaces the log by what it comes to, so that it holds no old segment of the store.
     pub(crate) fn compact(&self) -> Result<(), StoreError> {
         let mut journal = lock(&self.journal);
-        self.look(|state| journal.sum_up(state))
+        // Nobody decides meanwhile, and whoever only looks need not wait for the disk.
+        journal.sum_up(|| self.look(journal::json))
     }
 
     /// Writes down when sessions and rooms were used, forgets sessions that have run out, and keeps the log short. Called once a minute, and at the end.

@@ -110,7 +110,17 @@ impl Accounts {
         let is_tried = rules::PASSWORD_BYTES.contains(&password.len());
         let password = if is_tried { password } else { String::new() };
         let hashed = known.as_ref().map(|user| user.password.clone()).filter(|_| is_tried);
-        let matches = self.passwords.matches(password, hashed).await?;
+        let matches = match self.passwords.matches(password, hashed).await {
+            Ok(matches) => matches,
+            Err(error) => {
+                // Nothing was tried.
+                self.account_tries.take_back(&account);
+                if let Some(address) = &address {
+                    self.address_tries.take_back(address);
+                }
+                return Err(error);
+            }
+        };
         let user = known.filter(|_| matches).ok_or(AccountError::WrongPassword)?;
         self.account_tries.forget(&account);
         if let Some(address) = &address {

@@ -36,7 +36,7 @@ impl Accounts {
         if !visitor.allows(room) {
             return Err(ConsoleRefusal::forbidden());
         }
-        let is_somebodys = self.look(|state| state.registration(room).is_some());
+        let is_somebodys = self.is_registered(room);
         let comes_first = !matches!(visitor.credential, ConsoleCredential::Key(_));
         if !is_somebodys && comes_first {
             let name: String = room.chars().take(64).collect();
@@ -230,6 +230,11 @@ impl Accounts {
     /// What is known of a room.
     pub fn room(&self, id: &str) -> Option<OwnRoom> {
         self.look(|state| state.rooms.get(id).map(|room| own_room(&id.into(), room)))
+    }
+
+    /// Whether a room is somebody's.
+    pub(crate) fn is_registered(&self, id: &str) -> bool {
+        self.look(|state| state.registration(id).is_some())
     }
 
     /// Rooms by their ids, a part of them, and how many there are in all.

@@ -6,6 +6,7 @@ use super::secret::TokenHash;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+pub use tables::Rules as RoomRules;
 
 /// Somebody with a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,25 +80,8 @@ pub(super) struct Room {
     pub(super) rules: Arc<RoomRules>,
 }
 
-/// Whose rows of which tables others may see and change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomRules {
-    /// Tables whose rows belong to somebody, in small letters; `tasks` is always one.
-    pub protected: BTreeSet<String>,
-    /// By table: who sees all rows.
-    pub readers: BTreeMap<String, BTreeSet<Arc<str>>>,
-    /// By table: who may change all rows.
-    pub writers: BTreeMap<String, BTreeSet<Arc<str>>>,
-}
-
 /// The table that every room has, whose rows belong to those who made them.
 pub(super) const ALWAYS_PROTECTED: &str = "tasks";
-
-impl Default for RoomRules {
-    fn default() -> Self {
-        Self { protected: [ALWAYS_PROTECTED.to_owned()].into(), readers: BTreeMap::new(), writers: BTreeMap::new() }
-    }
-}
 
 impl Room {
     fn renew_rules(&mut self) {

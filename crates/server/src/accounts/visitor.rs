@@ -2,26 +2,28 @@
 //! on; the first that is shown decides. Also whether somebody who is in may stay. Says how it is refused, and does not know sockets.
 
 use super::Accounts;
-use crate::auth::{Refusal, Standing, bearer_token, now_s};
+use crate::auth::{Admission, Lifetime, Reach, Refusal, Standing, bearer_token, now_s};
 use crate::logging::Printable;
 use crate::origins;
 use crate::request::{RequestHead, decode_pair};
+use crate::room_kind::RoomKind;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use hyper::http::request::Parts;
 use identity::api_key::KeyError;
-use identity::{Credential, Grant, Scopes};
+use identity::{Credential, Grant, Identity, Scopes};
 use room::{Access, Closing};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Whether somebody may stay is found out again within this time, in case that nobody has told of a change.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(60);
+/// As far as a timer is set.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Names of the cookie with a session, in this order.
 const COOKIES: [&str; 2] = ["better-auth.session_token", "__Secure-better-auth.session_token"];
 /// Parameters with an API key, in this order.
 const KEY_PARAMETERS: [&str; 2] = ["api_key", "key"];
-
-/// What rules about rooms call a room database: so that rules for documents do not open databases.
-pub(crate) fn rule_name(room: &str) -> String {
-    format!("db:{room}")
-}
 
 /// What a request shows. `Debug` would show secrets, so there is none.
 pub struct Shown {
@@ -177,8 +179,41 @@ pub struct ConsoleVisitor {
 impl ConsoleVisitor {
     /// Whether the credential is for this room; what it may be used for there is in `scopes`.
     pub(super) fn allows(&self, room: &str) -> bool {
-        let name = rule_name(room);
+        let name = RoomKind::Database.key(room);
         self.grants.as_ref().is_none_or(|grants| grants.iter().any(|grant| grant.pattern.matches(&name)))
+    }
+
+    /// It came by the session of this id.
+    pub(crate) fn is_by_session(&self, session: &str) -> bool {
+        matches!(&self.credential, ConsoleCredential::Session(id) if **id == *session)
+    }
+
+    /// The terms on which it is in a room. `generation` of the gate's answers and the number of `withdrawals` are those of before it was looked at.
+    pub(crate) fn admission(self: &Arc<Self>, generation: u64, withdrawals: u64, now_ms: u64) -> Admission {
+        let given = self.standing.as_deref();
+        let identity = given.map_or_else(|| Identity::anonymous(self.user.clone()), |given| (*given.identity).clone());
+        let credential = match &self.credential {
+            ConsoleCredential::Session(_) => Credential::Session,
+            ConsoleCredential::Key(id) => Credential::Key(id.clone()),
+            ConsoleCredential::Token => Credential::Token,
+        };
+        let identity = Identity { name: self.name.clone(), scopes: Some(self.scopes), credential, ..identity };
+        let left = self.expires_at_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)).min(YEAR));
+        let standing = Standing {
+            expires: left.map(|left| Instant::now() + left),
+            lifetime: Some(Lifetime::of(CONFIRM_WITHIN).min(given.and_then(|given| given.lifetime))),
+            rates: given.map(|given| given.rates).unwrap_or_default(),
+            generation,
+            reach: Reach::Console { visitor: self.clone(), withdrawals },
+            ..Standing::of(identity)
+        };
+        Admission {
+            author: self.user.clone(),
+            name: self.name.clone(),
+            access: if self.scopes.write { Access::Write } else { Access::Read },
+            trusts_all: false,
+            standing: Some(Box::new(standing)),
+        }
     }
 }
 
@@ -256,41 +291,63 @@ impl Accounts {
 
     /// By the server's gate: whoever has an identity provider needs no accounts here.
     async fn by_token(&self, token: &str, room: &str) -> Result<ConsoleVisitor, ConsoleRefusal> {
-        let admission = match self.gate.present(token, &rule_name(room)).await {
+        let admission = match self.gate.present_to_database(token, &RoomKind::Database.key(room)).await {
             Ok(admission) => admission,
             Err(Refusal::Later(reason)) => return Err(ConsoleRefusal::unavailable(reason)),
             Err(Refusal::Closing(Closing::Forbidden)) => return Err(ConsoleRefusal::forbidden()),
             Err(Refusal::Closing(_) | Refusal::Origin) => return Err(ConsoleRefusal::invalid()),
         };
-        // Where everybody is let in, a token says nothing about anybody.
-        let standing = admission.standing.filter(|_| !admission.trusts_all).ok_or_else(ConsoleRefusal::invalid)?;
-        let write = admission.access == Access::Write;
-        Ok(ConsoleVisitor {
-            user: standing.identity.user.clone(),
-            name: admission.name,
-            scopes: Scopes { read: true, write, admin: write },
-            credential: ConsoleCredential::Token,
-            expires_at_ms: standing.identity.expires_at_s.map(|at_s| at_s.saturating_mul(1_000)),
-            grants: None,
-            standing: Some(standing),
-        })
+        by_admission(admission).ok_or_else(ConsoleRefusal::invalid)
     }
 
-    /// Whether somebody who is in a room may stay there. Asked when something was withdrawn, and once a minute.
-    pub async fn still_stands(&self, visitor: &ConsoleVisitor, room: &str, now_ms: u64) -> bool {
-        let counts = match (&visitor.credential, &visitor.standing) {
-            (ConsoleCredential::Session(id), _) => self.is_session(id, now_ms),
-            (ConsoleCredential::Key(id), _) => self.key_file.table().identity(id, now_s()).is_ok(),
-            (ConsoleCredential::Token, Some(standing)) => {
-                let runs = visitor.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms);
-                let confirmed = self.gate.confirm(standing, &rule_name(room)).await;
-                // While it cannot be found out, who is in stays in, until the token runs out.
-                runs && matches!(confirmed, Ok(_) | Err(Refusal::Later(_)))
+    /// Somebody who is in a room, with the rights that are left; none: it may not stay. Asked when something was withdrawn, and once a minute.
+    pub(crate) async fn confirm(
+        &self,
+        visitor: &Arc<ConsoleVisitor>,
+        room: &str,
+        now_ms: u64,
+    ) -> Option<Arc<ConsoleVisitor>> {
+        if !visitor.allows(room) || !self.has_right(room, &visitor.user) {
+            return None;
+        }
+        match (&visitor.credential, &visitor.standing) {
+            (ConsoleCredential::Session(id), _) => self.is_session(id, now_ms).then(|| visitor.clone()),
+            (ConsoleCredential::Key(id), _) => {
+                self.key_file.table().identity(id, now_s()).is_ok().then(|| visitor.clone())
             }
-            (ConsoleCredential::Token, None) => false,
-        };
-        counts && visitor.allows(room) && self.has_right(room, &visitor.user)
+            (ConsoleCredential::Token, Some(standing)) => {
+                visitor.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(())?;
+                match self.gate.confirm(standing, &RoomKind::Database.key(room)).await {
+                    Ok(admission) => by_admission(admission).map(Arc::new),
+                    // While it cannot be found out, who is in stays in, until the token runs out.
+                    Err(Refusal::Later(_)) => Some(visitor.clone()),
+                    Err(_) => None,
+                }
+            }
+            (ConsoleCredential::Token, None) => None,
+        }
     }
+
+    /// Whether somebody is in a room, or would be let in, without a say in whose it is.
+    pub(crate) fn may_look(&self, room: &str, visitor: &ConsoleVisitor) -> Result<(), ConsoleRefusal> {
+        let may = visitor.allows(room) && self.has_right(room, &visitor.user);
+        if may { Ok(()) } else { Err(ConsoleRefusal::forbidden()) }
+    }
+}
+
+/// Somebody whom the gate has let in by a token. None: where everybody is let in, a token says nothing about anybody.
+fn by_admission(admission: Admission) -> Option<ConsoleVisitor> {
+    let standing = admission.standing.filter(|_| !admission.trusts_all)?;
+    let write = admission.access == Access::Write;
+    Some(ConsoleVisitor {
+        user: standing.identity.user.clone(),
+        name: admission.name,
+        scopes: Scopes { read: true, write, admin: write },
+        credential: ConsoleCredential::Token,
+        expires_at_ms: standing.identity.expires_at_s.map(|at_s| at_s.saturating_mul(1_000)),
+        grants: None,
+        standing: Some(standing),
+    })
 }
 
 /// A refusal, with its exact reason in the log.

@@ -6,6 +6,7 @@ use super::{Answer, Asked, Refused, now_s, refused, segment};
 use crate::accounts::{AccountError, Accounts, NewUser, OwnRoom, Right, Session, User, Withdrawn};
 use crate::auth::end_key;
 use crate::request::decode_pair;
+use crate::room_kind::RoomKind;
 use crate::worker::{What, Whom};
 use hyper::{Method, StatusCode};
 use room::Closing;
@@ -78,7 +79,7 @@ impl Asked {
             | (
                 _,
                 ["databases", _, "owner"] | ["databases", _, "permissions", _, _] | ["databases", _, "protected", _],
-            ) => Err(refused(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods; docs/admin.md lists them")),
+            ) => Err(super::wrong_method()),
             _ => Err(refused(StatusCode::NOT_FOUND, "nothing is served at this path; docs/admin.md lists the paths")),
         }
     }
@@ -219,8 +220,12 @@ impl Asked {
     }
 
     fn described_database(&self, room: &str) -> Answer {
+        let key = RoomKind::Database.key(room.trim());
+        let (is_deleted, is_locked) = (self.entrance.ledger().is_deleted(&key), self.entrance.ledger().is_locked(&key));
         let room = self.accounts().room(room.trim()).ok_or(AccountError::NoRoom)?;
-        Ok(database(&room, true))
+        let mut told = database(&room, true);
+        (told["deleted"], told["locked"]) = (json!(is_deleted), json!(is_locked));
+        Ok(told)
     }
 
     async fn set_owner(&self, room: &str) -> Answer {

@@ -7,12 +7,13 @@ use super::key_file::now_s;
 use super::sessions::Sessions;
 use super::trusted_keys::TrustedKeys;
 use super::webhook::Webhook;
-use super::{Admission, Answer, Gate, KeyFile, KeyFileError, Ledger, Lifetime, Rates, Refusal, Standing};
+use super::{Admission, Answer, Gate, KeyFile, KeyFileError, Ledger, Lifetime, Rates, Reach, Refusal, Standing};
 use crate::config::{AuthConfig, Config};
 use crate::fetch::{Fetcher, Lane, Url};
 use crate::logging::Printable;
 use crate::origins;
 use crate::request::RequestHead;
+use crate::room_kind::RoomKind;
 use identity::{Credential, Identity, KeySet, KeySetError, Permission, RoomPattern, Rules, TokenError};
 use room::{Access, Closing};
 use std::path::PathBuf;
@@ -152,18 +153,20 @@ impl Authenticator {
                 let cookie = Arc::new(cookie.clone());
                 let (identity, lifetime) = self.session(&cookie, room, Lane::Newcomers).await?;
                 wants.check(&identity, room)?;
-                return self.entitle(identity, room, Some((cookie, lifetime)), Lane::Newcomers).await;
+                return self
+                    .entitle(identity, RoomKind::Document, room, Some((cookie, lifetime)), Lane::Newcomers)
+                    .await;
             }
             Shown::Missing => return Err(refuse(Closing::Unauthorized, "no token, key or session", room)),
         };
         wants.check(&identity, room)?;
-        self.entitle(identity, room, None, Lane::Newcomers).await
+        self.entitle(identity, RoomKind::Document, room, None, Lane::Newcomers).await
     }
 
     async fn look_at(&self, token: &str, room: &str, wants: Wants, lane: Lane) -> Result<Admission, Refusal> {
         let identity = self.identify(token, room).await?;
         wants.check(&identity, room)?;
-        self.entitle(identity, room, None, lane).await
+        self.entitle(identity, RoomKind::Document, room, None, lane).await
     }
 
     /// A browser sends cookies along whichever page asks: only listed pages may use them.
@@ -216,6 +219,7 @@ impl Authenticator {
     async fn entitle(
         &self,
         identity: Arc<Identity>,
+        kind: RoomKind,
         room: &str,
         session: Option<(Arc<SessionCookie>, Lifetime)>,
         lane: Lane,
@@ -226,8 +230,11 @@ impl Authenticator {
         if left == Permission::None {
             return Err(refuse(Closing::Revoked, "the token was revoked", room));
         }
-        // A draft belongs to a firm, whatever else would let somebody in.
-        permission = permission.min(left).min(self.ledger.left_by_draft(&identity, room));
+        // A draft, which is a document, belongs to a firm, whatever else would let somebody in.
+        permission = permission.min(left);
+        if kind == RoomKind::Document {
+            permission = permission.min(self.ledger.left_by_draft(&identity, room));
+        }
         let mut rates = Rates::default();
         // Keys and the server's own tokens say themselves what they are for.
         let says_itself =
@@ -243,19 +250,38 @@ impl Authenticator {
             rates = permitted.rates;
             lifetime = Some(permitted.lifetime.min(lifetime));
         }
-        let access = match permission {
-            Permission::None => return Err(refuse(Closing::Forbidden, "no right to the room", room)),
-            Permission::Read => Access::Read,
-            Permission::Write => Access::Write,
+        let access = access_by(permission, room)?;
+        let reach = if kind == RoomKind::Database { Reach::Database } else { Reach::Rooms };
+        let standing = Standing { lifetime, rates, session, reach, ..self.standing(identity) };
+        Ok(admission(standing, access))
+    }
+
+    /// What somebody may do in a notebook of their own: what the credential is for, unless that was taken back.
+    fn entitle_owner(&self, identity: Arc<Identity>) -> Result<Admission, Refusal> {
+        let notebook = RoomKind::Notebook.key(&identity.user);
+        let permission = match &identity.credential {
+            // A key opens what it names; what a token says about rooms is about documents.
+            Credential::Key(_) => identity.permission(&notebook).unwrap_or(Permission::None),
+            Credential::Token | Credential::Session => Permission::Write,
+            Credential::Anonymous | Credential::Document { .. } | Credential::Backend => Permission::None,
         };
+        let left = self.ledger.left_by_revocations(&identity, &notebook);
+        if left == Permission::None {
+            return Err(refuse(Closing::Revoked, "the token was revoked", &notebook));
+        }
+        let access = access_by(permission.min(left), &notebook)?;
+        Ok(admission(Standing { reach: Reach::OwnRoom, ..self.standing(identity) }, access))
+    }
+
+    /// The terms that a credential gives by itself.
+    fn standing(&self, identity: Arc<Identity>) -> Standing {
         let expires = identity.expires_at_s.map(|at_s| {
             // One that is let in because clocks differ stays as long as that may explain it.
             let at_s = if at_s > now_s() { at_s } else { at_s.saturating_add(self.rules.leeway_s) };
             Instant::now() + Duration::from_secs(at_s.saturating_sub(now_s()).min(YEARS_S))
         });
-        let (author, name) = (identity.user.clone(), identity.name.clone());
-        let standing = Standing { identity, expires, lifetime, rates, generation: 0, session };
-        Ok(Admission { author, name, access, trusts_all: false, standing: Some(Box::new(standing)) })
+        let (lifetime, rates, session) = (None, Rates::default(), None);
+        Standing { identity, expires, lifetime, rates, generation: 0, session, reach: Reach::Rooms }
     }
 
     /// What a room allows by itself. Asked only when the credential does not say; with a webhook that decides instead.
@@ -267,23 +293,58 @@ impl Authenticator {
         first.map_or(Permission::None, |(_, permission)| *permission)
     }
 
+    /// Whose an API key is, of which only the id is known any more.
+    fn key_again(&self, id: &str, room: &str) -> Result<Arc<Identity>, Refusal> {
+        let known = self.key_file.table().identity(id, now_s());
+        known.map(Arc::new).map_err(|error| refuse(Closing::Revoked, &error.to_string(), room))
+    }
+
+    async fn own_notebook(&self, token: &str) -> Result<Admission, Refusal> {
+        let identity = self.identify(token, RoomKind::Notebook.prefix()).await?;
+        self.entitle_owner(identity)
+    }
+
+    async fn in_database(&self, token: &str, room: &str) -> Result<Admission, Refusal> {
+        let identity = self.identify(token, room).await?;
+        self.entitle(identity, RoomKind::Database, room, None, Lane::Newcomers).await
+    }
+
     async fn ask_again(&self, standing: &Standing, room: &str) -> Result<Admission, Refusal> {
+        if let Reach::OwnRoom = standing.reach {
+            let identity = match &standing.identity.credential {
+                Credential::Key(id) => self.key_again(id, room)?,
+                _ => standing.identity.clone(),
+            };
+            return self.entitle_owner(identity);
+        }
+        let kind = if let Reach::Database = standing.reach { RoomKind::Database } else { RoomKind::Document };
         match (&standing.session, &standing.identity.credential) {
             (Some(cookie), _) => {
                 let (identity, lifetime) = self.session(cookie, room, Lane::Members).await?;
                 if identity.user != standing.identity.user {
                     return Err(refuse(Closing::Unauthorized, "the session belongs to somebody else", room));
                 }
-                self.entitle(identity, room, Some((cookie.clone(), lifetime)), Lane::Members).await
+                self.entitle(identity, kind, room, Some((cookie.clone(), lifetime)), Lane::Members).await
             }
             (None, Credential::Key(id)) => {
-                let known = self.key_file.table().identity(id, now_s());
-                let identity = known.map_err(|error| refuse(Closing::Revoked, &error.to_string(), room))?;
-                self.entitle(Arc::new(identity), room, None, Lane::Members).await
+                self.entitle(self.key_again(id, room)?, kind, room, None, Lane::Members).await
             }
-            (None, _) => self.entitle(standing.identity.clone(), room, None, Lane::Members).await,
+            (None, _) => self.entitle(standing.identity.clone(), kind, room, None, Lane::Members).await,
         }
     }
+}
+
+fn access_by(permission: Permission, room: &str) -> Result<Access, Refusal> {
+    match permission {
+        Permission::None => Err(refuse(Closing::Forbidden, "no right to the room", room)),
+        Permission::Read => Ok(Access::Read),
+        Permission::Write => Ok(Access::Write),
+    }
+}
+
+fn admission(standing: Standing, access: Access) -> Admission {
+    let (author, name) = (standing.identity.user.clone(), standing.identity.name.clone());
+    Admission { author, name, access, trusts_all: false, standing: Some(Box::new(standing)) }
 }
 
 /// What a credential must say, beside who somebody is.
@@ -326,6 +387,14 @@ impl Gate for Authenticator {
 
     fn present<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(self.noted(self.look_at(token, room, Wants::Anybody, Lane::Newcomers)))
+    }
+
+    fn admit_to_notebook<'a>(&'a self, token: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.own_notebook(token)))
+    }
+
+    fn present_to_database<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(self.noted(self.in_database(token, room)))
     }
 
     fn present_again<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {

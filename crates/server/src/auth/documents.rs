@@ -4,7 +4,7 @@
 //! looked at. Otherwise a document's token, signed by the server itself, or the server token of the configuration decides; what administrators have taken
 //! back comes on top. Does not know whether a document exists. Tokens count at the door only: while somebody is in, the gate is asked as about all others.
 
-use super::{Admission, Anonymous, Gate, Ledger, Rates, Standing};
+use super::{Admission, Anonymous, Gate, Ledger, Rates, Reach, Standing};
 use crate::config::{Config, Secret};
 use crate::logging::Printable;
 use identity::{
@@ -143,7 +143,15 @@ impl Documents {
 fn admission(identity: Identity, access: Access, expires: Option<Instant>, generation: u64) -> Admission {
     let author = identity.user.clone();
     let identity = Arc::new(identity);
-    let standing = Standing { identity, expires, lifetime: None, rates: Rates::default(), generation, session: None };
+    let standing = Standing {
+        identity,
+        expires,
+        lifetime: None,
+        rates: Rates::default(),
+        generation,
+        session: None,
+        reach: Reach::Rooms,
+    };
     Admission { author, name: None, access, trusts_all: false, standing: Some(Box::new(standing)) }
 }
 

@@ -143,6 +143,9 @@ impl KeyFile {
             if !std::mem::take(&mut used.1) {
                 return;
             }
+            // Of keys that are gone nobody asks.
+            let table = self.table();
+            used.0.retain(|id, _| table.contains(id));
             used.0.clone()
         };
         let json = serde_json::to_vec(&used).expect("texts and numbers are always JSON");
@@ -206,7 +209,7 @@ fn read_table(path: &Path) -> Result<Option<KeyTable>, KeyFileError> {
 }
 
 /// Under another name first, so that whoever reads finds the old content or the new.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let unfinished = path.with_extension("json.new");
     let written = private(&unfinished).and_then(|mut file| {
         file.set_len(0)?;

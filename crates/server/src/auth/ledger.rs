@@ -6,6 +6,7 @@
 
 use super::draft::Draft;
 use crate::logging::Printable;
+use crate::room_kind::{RoomKind, rules_name};
 use bytes::Bytes;
 use identity::{Credential, Identity, Permission, RoomPattern};
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,15 @@ impl Ledger {
     /// What is left of somebody's rights: what neither a revocation nor the rules of a draft take away.
     pub fn left_to(&self, identity: &Identity, room: &str) -> Permission {
         self.left_by_revocations(identity, room).min(self.left_by_draft(identity, room))
+    }
+
+    /// The same in a room of the store: drafts are documents, and no rules of theirs hold in a room of another kind that has such a name.
+    pub(crate) fn left_in(&self, identity: &Identity, room: &str) -> Permission {
+        let name = rules_name(room);
+        match RoomKind::of(room) {
+            Some((RoomKind::Notebook | RoomKind::Database, _)) => self.left_by_revocations(identity, name),
+            _ => self.left_to(identity, name),
+        }
     }
 
     /// What revocations leave. Only tokens carry a time: keys and sessions end where they are kept.

@@ -10,6 +10,7 @@ mod documents;
 mod draft;
 mod key_file;
 mod ledger;
+mod notebooks;
 mod sessions;
 mod trusted_keys;
 mod webhook;
@@ -21,8 +22,10 @@ pub use draft::{Collaborator, CollaboratorPermission, Draft};
 pub use key_file::{KeyFile, KeyFileError};
 pub(crate) use key_file::{LOOK_EVERY, described, end_key, now_s};
 pub use ledger::{Ledger, LedgerError, Revocation};
+pub(crate) use notebooks::{Notebooks, Owner, Shown as ShownToNotebooks, subprotocol as notes_subprotocol};
 pub(crate) use webhook::{Signed, described as described_identity};
 
+use crate::accounts::ConsoleVisitor;
 use crate::request::RequestHead;
 use identity::Identity;
 use room::{Access, Author, Closing};
@@ -42,6 +45,16 @@ pub trait Gate: Send + Sync {
     /// The same by a token that was shown later, in a message.
     fn present<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Closing(Closing::Unauthorized))))
+    }
+
+    /// Who somebody is by a token or an API key, for the notebook that is this user's own.
+    fn admit_to_notebook<'a>(&'a self, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Closing(Closing::Unauthorized))))
+    }
+
+    /// What somebody may do in a room database, by a token. `room`: as rules about rooms call it.
+    fn present_to_database<'a>(&'a self, token: &'a str, room: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        self.present(token, room)
     }
 
     /// As `admit`, where a credential that names no firm is none.
@@ -92,6 +105,11 @@ impl Admission {
         self.standing.as_ref().is_some_and(|standing| standing.identity.is_one_user())
     }
 
+    /// What its credential is for includes reading.
+    pub(crate) fn may_read(&self) -> bool {
+        self.standing.as_ref().and_then(|standing| standing.identity.scopes).is_none_or(|scopes| scopes.read)
+    }
+
     /// Nobody who is known enters without a firm.
     fn of_firm(self) -> Result<Self, Refusal> {
         match &self.standing {
@@ -121,6 +139,8 @@ pub struct Standing {
     pub generation: u64,
     /// With what the application is asked about it again.
     pub(crate) session: Option<Arc<credential::SessionCookie>>,
+    /// Which rooms it is for.
+    pub(crate) reach: Reach,
 }
 
 impl Standing {
@@ -133,8 +153,26 @@ impl Standing {
             rates: Rates::default(),
             generation: 0,
             session: None,
+            reach: Reach::Rooms,
         }
     }
+}
+
+/// Which rooms somebody was let into on some terms, and so who is asked whether they may stay.
+#[derive(Clone, Debug)]
+pub(crate) enum Reach {
+    /// Those that the credential and the rules about rooms say.
+    Rooms,
+    /// A room database, where rules about rooms hold and those of drafts do not.
+    Database,
+    /// The user's own, about which rules about rooms say nothing.
+    OwnRoom,
+    /// A room database: what the accounts say counts.
+    Console {
+        visitor: Arc<ConsoleVisitor>,
+        /// How often the accounts had withdrawn something when they were asked.
+        withdrawals: u64,
+    },
 }
 
 /// How long an answer counts. It is asked for again before that, so that somebody whose rights stay as they are notices nothing.
@@ -154,7 +192,7 @@ impl Lifetime {
     }
 
     /// The shorter of two.
-    fn min(self, other: Option<Self>) -> Self {
+    pub(crate) fn min(self, other: Option<Self>) -> Self {
         other.filter(|other| other.end < self.end).unwrap_or(self)
     }
 }
@@ -196,6 +234,10 @@ impl Gate for Anonymous {
     }
 
     fn present<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
+        Box::pin(std::future::ready(Ok(Self::admission())))
+    }
+
+    fn admit_to_notebook<'a>(&'a self, _: &'a str) -> Answer<'a, Result<Admission, Refusal>> {
         Box::pin(std::future::ready(Ok(Self::admission())))
     }
 

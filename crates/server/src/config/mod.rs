@@ -118,6 +118,10 @@ pub struct Config {
     pub drafts: DraftsConfig,
     /// Of the sessions dialect.
     pub sessions: SessionsConfig,
+    /// Of the notes dialect.
+    pub notes: NotesConfig,
+    /// Of room databases.
+    pub room_db: RoomDbConfig,
     /// Bounds on what clients may use.
     pub limits: Limits,
     /// Addresses that have no limits of their own.
@@ -222,6 +226,12 @@ impl Config {
                 silence_ms: Some(self.sessions.silence_ms),
                 inactive_ms: Some(self.sessions.inactive_ms),
             },
+            "notes" => {
+                Patience { ping_ms: self.notes.ping_ms, silence_ms: Some(self.notes.silence_ms), inactive_ms: None }
+            }
+            "room-db" => {
+                Patience { ping_ms: self.room_db.ping_ms, silence_ms: Some(self.room_db.silence_ms), inactive_ms: None }
+            }
             _ => usual,
         }
     }
@@ -243,6 +253,7 @@ impl Config {
         match dialect.name() {
             "y-sweet" if self.y_sweet.end_with_token => Expiry::Ends,
             "json-yjs" if self.json_yjs.end_with_token => Expiry::Ends,
+            "notes" if self.notes.end_with_token => Expiry::Ends,
             _ => dialect.expiry(),
         }
     }
@@ -450,6 +461,32 @@ pub struct SessionsConfig {
     pub inactive_ms: u64,
 }
 
+/// Of the notes dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NotesConfig {
+    /// Time between two WebSocket pings, in milliseconds.
+    pub ping_ms: u64,
+    /// A connection of which nothing is heard for so long is dropped, in milliseconds.
+    pub silence_ms: u64,
+    /// A connection ends with its token.
+    pub end_with_token: bool,
+}
+
+/// Of room databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RoomDbConfig {
+    /// Time between two WebSocket pings, in milliseconds.
+    pub ping_ms: u64,
+    /// A connection of which nothing is heard for so long is dropped, in milliseconds.
+    pub silence_ms: u64,
+    /// Databases whose files are open at the same time.
+    pub open_max: u64,
+    /// Of one database, in bytes.
+    pub room_bytes_max: u64,
+    /// A query is cut off after so long, in milliseconds.
+    pub query_ms_max: u64,
+}
+
 /// Bounds on what clients may use. Bytes, connections, or bytes per second, as the names say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -623,6 +660,8 @@ impl Config {
             hocuspocus: HocuspocusConfig::default(),
             y_sweet: YSweetConfig::default(),
             json_yjs: JsonYjsConfig::default(),
+            notes: NotesConfig::default(),
+            room_db: RoomDbConfig::default(),
             drafts: DraftsConfig::default(),
             sessions: SessionsConfig::default(),
             isolate: false,
@@ -635,7 +674,7 @@ impl Config {
 
 /// A document's name, which is what patterns are about, from its key in the store.
 fn name_of(key: &str) -> &str {
-    key.strip_prefix(crate::upgrade::DOCUMENT).unwrap_or(key)
+    crate::room_kind::rules_name(key)
 }
 
 impl Default for Config {

@@ -64,6 +64,7 @@ impl Setting {
 }
 
 const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
@@ -147,6 +148,15 @@ const MOUNT_JSON_YJS: Kind =
     mount(|config, text| set_mount(text, &["/ws"]).map(|mount| config.mounts.json_yjs = mount));
 const MOUNT_SESSIONS: Kind =
     mount(|config, text| set_mount(text, &["/ws/document"]).map(|mount| config.mounts.sessions = mount));
+const MOUNT_NOTES: Kind = mount(|config, text| set_mount(text, &[]).map(|mount| config.mounts.notes = mount));
+const MOUNT_ROOM_DB: Kind = Kind::Text {
+    allowed: "/, or a path such as /console, without a slash at the end and not below /ws or /_concord; or empty for off",
+    set: |config, text| {
+        let mount = if text == "/" { Some(String::new()) } else { set_mount(text, &[])? };
+        config.mounts.room_db = mount;
+        Some(())
+    },
+};
 const MOUNT_Y_SWEET: Kind = Kind::Text {
     allowed: "/, or a path such as /y-sweet, without a slash at the end and not below /ws or /_concord; or empty for off",
     set: |config, text| {
@@ -364,6 +374,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("mounts.y_sweet", MOUNT_Y_SWEET, "/", "Where the y-sweet API is, and its documents: `/d/ID/ws/ID`. Empty: nowhere."),
     Setting::new("mounts.json_yjs", MOUNT_JSON_YJS, "/ws", "Where json-yjs clients connect: `/ws?draftId=ID`. Empty: nowhere."),
     Setting::new("mounts.sessions", MOUNT_SESSIONS, "/ws/document", "Where the rooms of the sessions dialect are: `/ws/document/ID`. Empty: nowhere."),
+    Setting::new("mounts.notes", MOUNT_NOTES, "/sync", "Where notes clients connect. Empty: nowhere."),
+    Setting::new("mounts.room_db", MOUNT_ROOM_DB, "/", "Where room-db clients connect: `/websocket?room_id=ID`. Empty: nowhere."),
     Setting::new("namespaces.isolate", Kind::Bool(|c| &mut c.isolate), "false", "Each dialect has rooms of its own: their names get the dialect's name before them, such as `hocuspocus/ROOM`. Otherwise the same name is the same document in all of them."),
     Setting::new("websocket.deflate", Kind::Bool(|c| &mut c.websocket.deflate), "true", "Clients that offer compression (permessage-deflate), as browsers do, get it. Documents become about half as large on their way; such a client then compresses what it sends too, which costs the server 3 us a keystroke."),
     Setting::new("websocket.deflate_bytes_min", size(|c| &mut c.websocket.deflate_bytes_min, 0, GIB), "1 KiB", "Of one message, below which it is sent uncompressed: documents profit, keystrokes do not."),
@@ -388,6 +400,14 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("sessions.ping_ms", ms(|c| &mut c.sessions.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings of sessions clients."),
     Setting::new("sessions.silence_ms", ms(|c| &mut c.sessions.silence_ms, 20, 3_600_000), "60000", "A sessions connection of which nothing is heard for so long is dropped."),
     Setting::new("sessions.inactive_ms", ms(|c| &mut c.sessions.inactive_ms, 20, 86_400_000), "300000", "The same with a close frame (1013), for what the transport did not notice."),
+    Setting::new("notes.ping_ms", ms(|c| &mut c.notes.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings of notes clients."),
+    Setting::new("notes.silence_ms", ms(|c| &mut c.notes.silence_ms, 20, 3_600_000), "75000", "A notes connection of which nothing is heard for so long is dropped."),
+    Setting::new("notes.end_with_token", Kind::Bool(|c| &mut c.notes.end_with_token), "false", "A notes connection ends when its token runs out. Otherwise tokens count when a client connects."),
+    Setting::new("room_db.ping_ms", ms(|c| &mut c.room_db.ping_ms, 10, 600_000), "30000", "Time between two WebSocket pings of room-db clients."),
+    Setting::new("room_db.silence_ms", ms(|c| &mut c.room_db.silence_ms, 20, 3_600_000), "75000", "A room-db connection of which nothing is heard for so long is dropped."),
+    Setting::new("room_db.open_max", number(|c| &mut c.room_db.open_max, 1, 100_000, ""), "100", "Room databases whose files are open at the same time: each takes up to nine file descriptors and 2 MiB of cached pages. Others are opened when somebody asks them something."),
+    Setting::new("room_db.room_bytes_max", size(|c| &mut c.room_db.room_bytes_max, MIB, TIB), "1 GiB", "Of one room database; above it, rows can only be read and deleted."),
+    Setting::new("room_db.query_ms_max", ms(|c| &mut c.room_db.query_ms_max, 10, 600_000), "5000", "A query of a room database is cut off after so long."),
     Setting::new("limits.frame_bytes_max", size(|c| &mut c.limits.frame_bytes_max, KIB, GIB), "16 MiB", "Of one WebSocket message; a larger one is refused from its header."),
     Setting::new("limits.update_bytes_max", size(|c| &mut c.limits.update_bytes_max, KIB, GIB), "16 MiB", "Of one document update. A document that the server has lost comes back from a client as one."),
     Setting::new("limits.room_bytes_max", size(|c| &mut c.limits.room_bytes_max, KIB, 2 * GIB), "64 MiB", "Of one document; above it, the document can only be read."),

@@ -13,8 +13,8 @@ pub use extensions::accept_deflate;
 pub use handshake::{accept_response, check_upgrade};
 pub use response::{error_response, json_response, text_response};
 pub(crate) use response::{json_string, refusal_response, request_id, upgrade_required, with_headers};
-pub(crate) use target::decode_pair;
 pub use target::{ROOM_NAME_BYTES_MAX, RoomNameError, check_room_name, percent_decode, y_websocket_room};
+pub(crate) use target::{decode_pair, form_value};
 
 /// Bytes of a request head. Browsers send 1 to 2 KiB; cookies and a JWT in the URL make it 8. Above that, headers are an attack
 /// on memory before anybody has logged in.
@@ -48,6 +48,7 @@ const KEPT: &[(&str, Repeat)] = &[
     ("sec-websocket-protocol", Repeat::Join(", ")),
     ("sec-websocket-extensions", Repeat::Join(", ")),
     ("x-forwarded-for", Repeat::Join(", ")),
+    ("x-forwarded-proto", Repeat::Join(", ")),
     ("forwarded", Repeat::Join(", ")),
 ];
 
@@ -211,7 +212,13 @@ impl RequestHead {
         self.query().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The same, unless there are several: which of them another reader has seen is not known.
+    /// The first value of a parameter that browsers write as forms do: a `+` is a space.
+    pub(crate) fn form_value(&self, name: &str) -> Option<String> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').find_map(|pair| form_value(pair, name))
+    }
+
+    /// As `query_value`, unless there are several: which of them another reader has seen is not known.
     pub fn query_once(&self, name: &str) -> Option<String> {
         let mut values = self.query().filter(|(key, _)| key == name).map(|(_, value)| value);
         values.next().filter(|value| !value.is_empty() && values.next().is_none())

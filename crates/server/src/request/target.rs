@@ -85,6 +85,12 @@ pub(crate) fn decode_pair(pair: &str) -> (String, String) {
     (text(key), text(value))
 }
 
+/// The value of a pair as forms write it, where a `+` is a space. None: the pair has another key.
+pub(crate) fn form_value(pair: &str, name: &str) -> Option<String> {
+    let (key, value) = decode_pair(&pair.replace('+', " "));
+    (key == name).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,9 @@ use super::{Answer, Asked, JSON, NoBody, WORDS_BYTES_MAX};
 use crate::auth::{Admission, Refusal};
 use crate::errand::{self, Errand, NotDone};
 use crate::request::percent_decode;
+use crate::room_kind::RoomKind;
 use crate::routes::{Protocol, is_draft_id};
-use crate::upgrade::{DOCUMENT, Entrance, MEMORY_FULL};
+use crate::upgrade::{Entrance, MEMORY_FULL};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -70,7 +71,7 @@ async fn carry_out(mut asked: Asked, body: Incoming) -> Result<Answer, Answer> {
     let admission = admit(entrance, token, &room).await?;
     let is_there =
         entrance.ledger().is_draft(&room) || errand::exists(&entrance.workers.shared, &room).await.map_err(not_done)?;
-    if !is_there || entrance.ledger().is_deleted(&format!("{DOCUMENT}{room}")) {
+    if !is_there || entrance.ledger().is_deleted(&RoomKind::Document.key(&room)) {
         return Err(not_found());
     }
     let most = if is_merge { entrance.config.limits.frame_bytes_max as usize } else { WORDS_BYTES_MAX };

@@ -1,12 +1,15 @@
-//! The HTTP APIs that belong to dialects: documents of the y-sweet API, drafts of the json-yjs editor, the console of room databases.
+//! The HTTP APIs that belong to dialects: documents of the y-sweet API, drafts of the json-yjs editor, notes, room databases and their console.
 //!
 //! Called by `upgrade` with connections whose first request is for one of them. Bodies and connections belong to hyper; what is asked of a room is an
 //! errand. Knows paths and status codes, and decides nothing about rooms.
 
-pub(crate) mod console;
+mod console;
+mod databases;
 mod drafts;
+mod notes;
 mod y_sweet;
 
+pub(crate) use console::{SECURITY_HEADERS as CONSOLE_HEADERS, TOO_MANY};
 pub(crate) use y_sweet::{OFF as Y_SWEET_IS_OFF, wrong};
 
 use crate::address::ClientAddress;
@@ -28,15 +31,39 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Longest life of one connection: a document of the largest size on a slow line.
 const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
-/// Whether a path is one of these, as it was sent.
-fn is_rest_path(entrance: &Entrance, path: &str) -> bool {
-    console::is_its(entrance, path) || drafts::is_its(entrance, path) || y_sweet::is_its(entrance, path)
+/// One of the APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    Console,
+    Databases,
+    Drafts,
+    Notes,
+    YSweet,
+}
+
+impl Api {
+    /// The one that a path belongs to, as it was sent.
+    fn of(entrance: &Entrance, path: &str) -> Option<Self> {
+        let all = [Self::Console, Self::Databases, Self::Drafts, Self::Notes, Self::YSweet];
+        all.into_iter().find(|api| match api {
+            Self::Console => console::is_its(entrance, path),
+            Self::Databases => databases::is_its(entrance, path),
+            Self::Drafts => drafts::is_its(entrance, path),
+            Self::Notes => notes::is_its(entrance, path),
+            Self::YSweet => y_sweet::is_its(entrance, path),
+        })
+    }
+
+    /// It uses the cookies of people, and its responses are those of the console.
+    fn is_for_people(self) -> bool {
+        matches!(self, Self::Console | Self::Databases)
+    }
 }
 
 /// Whether a request is served here. What browsers ask before they ask is answered for all paths alike, but for the console's, whose answers have headers
 /// of their own.
 pub(crate) fn is_rest_request(entrance: &Entrance, head: &RequestHead) -> bool {
-    is_rest_path(entrance, head.path()) && (head.method != "OPTIONS" || console::is_its(entrance, head.path()))
+    Api::of(entrance, head.path()).is_some_and(|api| head.method != "OPTIONS" || api.is_for_people())
 }
 
 /// Where requests come from.
@@ -164,7 +191,8 @@ async fn respond(
     let origin =
         request.headers().get(hyper::header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
     let allowed = entrance.config.origins.allowed.clone();
-    let is_console = console::is_its(&entrance, &path);
+    // On a connection that was used already, anything can be asked for.
+    let api = Api::of(&entrance, &path);
     let answer = if !origins::may_connect(&allowed, origin.as_deref()) {
         Answer::new(
             StatusCode::FORBIDDEN,
@@ -177,13 +205,14 @@ async fn respond(
     } else if let Some(reached) = (!is_first).then(|| entrance.connections.may_ask(address).err()).flatten() {
         Answer::new(StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{{\"error\":\"{}\"}}", reached.limit))
     } else {
-        let is_draft = drafts::is_its(&entrance, &path);
         let (head, body) = request.into_parts();
         let asked = Asked { entrance, address, proxied, head, body: Bytes::new() };
-        match (is_console, is_draft) {
-            (true, _) => console::answer(asked, body).await,
-            (false, true) => drafts::answer(asked, body).await,
-            (false, false) => y_sweet::answer(asked, body).await,
+        match api {
+            Some(Api::Console) => console::answer(asked, body).await,
+            Some(Api::Databases) => databases::answer(asked).await,
+            Some(Api::Drafts) => drafts::answer(asked, body).await,
+            Some(Api::Notes) => notes::answer(asked, body).await,
+            Some(Api::YSweet) | None => y_sweet::answer(asked, body).await,
         }
     };
     tracing::debug!(action = "http.request", requestId = id, %address, %method, path = %Printable(&path), status = answer.status.as_u16());
@@ -205,7 +234,7 @@ async fn respond(
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    let (cors, more) = if is_console {
+    let (cors, more) = if api.is_some_and(Api::is_for_people) {
         (origins::cors_headers_by_name(&allowed, origin.as_deref()), console::SECURITY_HEADERS)
     } else {
         (origins::cors_headers(&allowed, origin.as_deref()), "")

@@ -8,8 +8,9 @@ use crate::auth::{Admission, NoEntry};
 use crate::config::{Config, Durability};
 use crate::errand::{self, Errand, NotDone};
 use crate::request::percent_decode;
+use crate::room_kind::RoomKind;
 use crate::routes::{Protocol, is_document_id};
-use crate::upgrade::{DOCUMENT, Entrance, MEMORY_FULL};
+use crate::upgrade::{Entrance, MEMORY_FULL};
 use aws_lc_rs::rand;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -305,7 +306,7 @@ impl Asked {
     }
 
     fn is_deleted(&self, id: &str) -> bool {
-        self.entrance.ledger().is_deleted(&format!("{DOCUMENT}{}", self.room(id)))
+        self.entrance.ledger().is_deleted(&RoomKind::Document.key(&self.room(id)))
     }
 
     async fn exists(&self, id: &str) -> Result<bool, Refused> {

@@ -81,6 +81,7 @@ impl Worker {
         }
         let mut answered = Vec::new();
         open.perform(&mut self.sockets, &mut self.deflater, &mut self.told, &mut answered);
+        let (asks_database, has_alarm) = (open.has_questions(), open.has_alarm());
         if open.begin_pass() {
             self.passes.push_back(id);
         }
@@ -93,6 +94,12 @@ impl Worker {
         }
         for slot in answered {
             self.reconsider(slot);
+        }
+        if asks_database {
+            self.ask_database(id);
+        }
+        if has_alarm {
+            self.set_alarm(id, now_ms);
         }
         self.resume(&resumed);
         if has_news {
@@ -178,7 +185,7 @@ impl Worker {
                     if open.ring(socket.voice).is_some_and(|ring| socket.is_too_far_behind(ring)) {
                         return self.dismiss(slot, &Closing::SlowConsumer);
                     }
-                    let lost = open.ring(socket.voice).is_some_and(|ring| socket.outbox.notice_loss(ring));
+                    let lost = open.ring(socket.voice).is_some_and(|ring| socket.notice_loss(ring));
                     if lost {
                         let now_ms = self.shared.clock.now_ms();
                         self.guarded(room, |worker| {

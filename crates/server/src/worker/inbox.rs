@@ -11,9 +11,11 @@ use crate::loading::Loaded;
 use crate::slots::RoomId;
 use crate::stateless::Reply;
 use crate::transport::Stream;
-use dialect::Dialect;
+use dialect::{Dialect, Entry, Session};
 use mio::Waker;
 use room::MemberId;
+use room::hub::Outcome;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Instant;
@@ -37,6 +39,8 @@ pub(crate) enum Message {
     Durable(RoomId),
     /// A snapshot was made, of so many bytes, or could not be.
     Compacted(RoomId, Option<u64>),
+    /// The database of a room has answered the question of this ticket.
+    Answered(RoomId, u64, Box<Outcome>),
     /// The gate has answered whether a member may stay, on these of its terms.
     Confirmed(MemberId, u32, Result<Admission, Refusal>),
     /// The gate has answered to another token that a member has shown.
@@ -49,21 +53,30 @@ pub(crate) enum Message {
     Command(Box<Command>),
     /// The server stops: nobody new, and everything goes to the disk.
     Stop,
-    /// Everything is on the disk, or could not be written.
-    Flushed(Result<(), String>),
+    /// Everything of that is on the disk, or could not be written.
+    Flushed(Content, Result<(), String>),
     /// Nobody comes any more: end when the last socket is gone.
     Finish,
     /// End now.
     Abort,
 }
 
+/// Where the content of rooms is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Store,
+    /// That of room databases.
+    Databases,
+}
+
 /// A connection whose request was granted, on its way into its room.
-#[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) stream: Stream,
     pub(crate) address: ClientAddress,
     pub(crate) room: RoomKey,
     pub(crate) dialect: &'static dyn Dialect,
+    /// Its side of the connection, where that is not its dialect's affair.
+    pub(crate) session: Option<MakeSession>,
     pub(crate) admission: Admission,
     /// What the request says about the client, as far as its dialect asks.
     pub(crate) visitor: Visitor,
@@ -78,6 +91,15 @@ pub(crate) struct Arrival {
     pub(crate) deadline: Instant,
 }
 
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival").field("room", &self.room).field("dialect", &self.dialect).finish_non_exhaustive()
+    }
+}
+
+/// Makes one side of a connection when it is known as which member it enters.
+pub(crate) type MakeSession = Box<dyn FnOnce(&Entry<'_>) -> Box<dyn Session> + Send>;
+
 /// What a client says about itself. Means nothing but to those who see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visitor {
@@ -85,6 +107,8 @@ pub(crate) struct Visitor {
     pub(crate) name: Option<String>,
     /// The presence id that it asks for.
     pub(crate) presence_id: Option<u64>,
+    /// It wants only what was accepted from then on, in milliseconds since the Unix epoch.
+    pub(crate) since_ms: Option<u64>,
 }
 
 impl Inbox {

@@ -7,13 +7,14 @@
 //! What comes in while a turn lasts is the next turn's batch, so load makes batches larger and nobody waits for a timer. A room's members are offered
 //! what it publishes in passes that can be interrupted; meanwhile it is not read, and other rooms are. Waits for nothing but its poll and the log's write.
 
+mod databases;
 mod flush;
 mod inbox;
 mod pauses;
 mod rooms;
 mod terms;
 
-pub(crate) use inbox::{Arrival, Inbox, Message, Visitor};
+pub(crate) use inbox::{Arrival, Content, Inbox, MakeSession, Message, Visitor};
 pub(crate) use terms::{Command, Terms, What, Whom};
 
 use crate::allowance::PerSecond;
@@ -60,6 +61,8 @@ enum Timer {
     Presence(RoomId),
     /// The terms on which the socket is here are to be looked at.
     Terms(MemberId),
+    /// The room has something to do at this time, in milliseconds since the Unix epoch.
+    Alarm(RoomId, u64),
 }
 
 /// One thread's rooms and sockets.
@@ -95,8 +98,8 @@ pub(crate) struct Worker {
     incoming: Vec<Message>,
     /// No room takes inputs any more.
     stopping: bool,
-    /// What was accepted is on its way to the disk for the last time.
-    flushing: bool,
+    /// Of this what was accepted is on its way to the disk for the last time.
+    flushing: Vec<Content>,
     /// Ends when the last socket is gone.
     finishing: bool,
     /// What its sockets were counted for in the budget of memory.
@@ -133,7 +136,7 @@ impl Worker {
             messages: VecDeque::new(),
             incoming: Vec::new(),
             stopping: false,
-            flushing: false,
+            flushing: Vec::new(),
             finishing: false,
             socket_bytes: 0,
         }
@@ -161,7 +164,7 @@ impl Worker {
             self.serve_ready();
             self.settle();
             self.flush();
-            if self.finishing && !self.flushing && self.sockets.is_empty() && self.messages.is_empty() {
+            if self.finishing && self.flushing.is_empty() && self.sockets.is_empty() && self.messages.is_empty() {
                 return;
             }
         }
@@ -221,13 +224,14 @@ impl Worker {
                     });
                     self.touch(id);
                 }
+                Message::Answered(id, ticket, outcome) => self.answered(id, ticket, outcome),
                 Message::Confirmed(member, serial, answer) => self.confirmed(member, serial, answer),
                 Message::Renewed(member, answer) => self.renewed(member, answer),
                 Message::HandedOver(member, reply) => self.handed_over(member, reply),
                 Message::Rung(member) => self.rung(member),
                 Message::Command(command) => self.obey(*command),
                 Message::Stop => self.stop(),
-                Message::Flushed(result) => self.flushed_all(&result),
+                Message::Flushed(content, result) => self.flushed_all(content, &result),
                 Message::Finish => self.finishing = true,
                 Message::Abort => return false,
             }
@@ -261,6 +265,7 @@ impl Worker {
                     }
                 }
                 Some(Reverse((_, Timer::Terms(member)))) => self.terms_due(member, now),
+                Some(Reverse((_, Timer::Alarm(id, at_ms)))) => self.alarm(id, at_ms),
                 None => {}
             }
         }

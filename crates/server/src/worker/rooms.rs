@@ -2,7 +2,7 @@
 //!
 //! A room loads once: two first visitors get the same one, and since one thread decides, loading never overlaps with unloading.
 
-use super::inbox::{Arrival, Bell, Message};
+use super::inbox::{Arrival, Bell, Content, Message};
 use super::terms::{Terms, access_of};
 use super::{Asks, Timer, Worker, feed, hand_over, open_room};
 use crate::allowance::Allowance;
@@ -13,6 +13,7 @@ use crate::loading::{self, Loaded};
 use crate::logging::Printable;
 use crate::outbox::Outbox;
 use crate::request::{error_response, refusal_response};
+use crate::room_kind::RoomKind;
 use crate::slots::{RoomId, member_at};
 use crate::socket::{ConnectionId, Socket, Stage, Waiting};
 use crate::upgrade::{MEMORY_FULL, SHUTTING_DOWN};
@@ -41,6 +42,7 @@ impl Worker {
             address,
             room: key,
             dialect,
+            session,
             admission,
             visitor,
             hello,
@@ -68,6 +70,8 @@ impl Worker {
             name: visitor.name.as_deref().unwrap_or(&admission.author),
             room: self.shared.config.room_of(&key, dialect.name()),
             presence_id: visitor.presence_id,
+            may_read: admission.may_read(),
+            since_ms: visitor.since_ms,
             updates_per_s: Some(self.shared.config.json_yjs.updates_per_s).filter(|rate| *rate > 0),
             now_ms,
             chance: fastrand::u128(..),
@@ -82,7 +86,7 @@ impl Worker {
             granted: admission.access,
             terms: None,
             dialect,
-            session: dialect.session(&entry),
+            session: session.map_or_else(|| dialect.session(&entry), |make| make(&entry)),
             rate,
             decoder: Decoder::new(limits.frame_bytes_max as usize, deflate),
             deflate,
@@ -141,7 +145,10 @@ impl Worker {
                 host::Stage::Open(open) => open.members_of(dialect),
             };
             if members >= max {
-                return self.refuse(slot, 503, FULL_OF_SESSIONS, 5);
+                return match dialect.refusal_when_full() {
+                    Some(full) => self.refuse_with(slot, refusal_response(&full), full.status, &full.body, 0),
+                    None => self.refuse(slot, 503, FULL_OF_SESSIONS, 5),
+                };
             }
         }
         match &mut host.stage {
@@ -179,7 +186,7 @@ impl Worker {
             self.forget_room(id);
             return self.refuse_waiting(&waiting, id, 503, "the room was deleted meanwhile; try again", 1);
         }
-        let is_new = loaded.as_ref().is_ok_and(|loaded| loaded.is_new());
+        let is_new = loaded.as_ref().is_ok_and(|loaded| loaded.is_new);
         let waiting = if is_new { self.without_those_who_may_not_make_it(waiting, id) } else { waiting };
         match loaded {
             Ok(loaded) => {
@@ -252,7 +259,8 @@ impl Worker {
         let granted = if waiting.admission.access == Access::Write { Permission::Write } else { Permission::Read };
         let is_outdated = waiting.admission.standing.as_ref().is_some_and(|standing| {
             waiting.admission.generation() != shared.gate.generation()
-                || shared.ledger.left_to(&standing.identity, socket.room_name()) < granted
+                || shared.databases.as_ref().is_some_and(|databases| databases.is_outdated(standing))
+                || shared.ledger.left_in(&standing.identity, &socket.key) < granted
         });
         if is_outdated {
             // Something has changed while it was on its way in.
@@ -430,7 +438,8 @@ impl Worker {
     pub(super) fn stop(&mut self) {
         // What was read before is in the log, and so in the flush.
         self.settle();
-        (self.stopping, self.flushing) = (true, true);
+        self.stopping = true;
+        self.flushing = vec![Content::Store];
         let waiting: Vec<usize> = self
             .sockets
             .iter()
@@ -444,18 +453,33 @@ impl Worker {
             let flushed = store.flush().map_err(|error| error.to_string());
             // Whoever is told may open the folder again.
             drop(store);
-            inbox.send(Message::Flushed(flushed));
+            inbox.send(Message::Flushed(Content::Store, flushed));
         });
+        if let Some(databases) = self.shared.databases.clone() {
+            self.flushing.push(Content::Databases);
+            let inbox = self.inbox.clone();
+            self.shared.runtime.spawn_blocking(move || {
+                // Whatever they still answer is in the inbox before it is said that all is done.
+                let closed = databases.close().map_err(|error| error.to_string());
+                inbox.send(Message::Flushed(Content::Databases, closed));
+            });
+        }
     }
 
     /// Everything is on the disk, or not: who waits for an acknowledgement gets it, and everybody is told to go.
-    pub(super) fn flushed_all(&mut self, result: &Result<(), String>) {
-        self.flushing = false;
-        if result.is_err() {
+    pub(super) fn flushed_all(&mut self, content: Content, result: &Result<(), String>) {
+        self.flushing.retain(|other| *other != content);
+        if let Err(error) = result {
+            tracing::error!(action = "store.error", error, "not everything is on the disk");
             self.shared.flush_failed.store(true, Ordering::Release);
         }
         let now_ms = self.shared.clock.now_ms();
-        let ids: Vec<RoomId> = self.rooms.iter().map(|(_, host)| host.id).collect();
+        let databases = self.shared.databases.is_some();
+        let is_meant = |host: &Host| {
+            let is_database = databases && matches!(RoomKind::of(&host.key), Some((RoomKind::Database, _)));
+            is_database == (content == Content::Databases)
+        };
+        let ids: Vec<RoomId> = self.rooms.iter().filter(|(_, host)| is_meant(host)).map(|(_, host)| host.id).collect();
         for id in ids {
             match result {
                 Ok(()) => {

@@ -4,7 +4,7 @@
 //! from the next frame on that is read.
 
 use super::{Message, Timer, Worker, open_room};
-use crate::auth::{Admission, Refusal, Standing};
+use crate::auth::{Admission, Reach, Refusal, Standing};
 use crate::config::Config;
 use crate::slots::{RoomId, slot_of};
 use crate::socket::{Socket, Stage};
@@ -106,9 +106,13 @@ pub(crate) struct Command {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Whom {
     pub(crate) user: Option<String>,
-    /// By the names that clients use.
+    /// By the names that rules about rooms use.
     pub(crate) room: Option<RoomPattern>,
+    /// In the room of this key.
+    pub(crate) place: Option<RoomKey>,
     pub(crate) key: Option<String>,
+    /// By this session of an account.
+    pub(crate) session: Option<Arc<str>>,
     /// With an API key, whichever it is.
     pub(crate) any_key: bool,
     /// Of this dialect.
@@ -140,8 +144,15 @@ impl Whom {
         });
         self.user.as_deref().is_none_or(|user| user == &*socket.user)
             && self.room.as_ref().is_none_or(|room| room.matches(socket.room_name()))
+            && self.place.as_ref().is_none_or(|place| *place == socket.key)
             && self.key.as_deref().is_none_or(|wanted| key == Some(wanted))
             && (!self.any_key || key.is_some())
+            && self.session.as_ref().is_none_or(|session| {
+                socket.terms.as_ref().is_some_and(|terms| match &terms.standing.reach {
+                    Reach::Console { visitor, .. } => visitor.is_by_session(session),
+                    Reach::Rooms | Reach::Database | Reach::OwnRoom => false,
+                })
+            })
             && self.dialect.is_none_or(|dialect| dialect == socket.dialect.name())
     }
 }
@@ -270,9 +281,15 @@ impl Worker {
     }
 
     fn ask(&self, member: MemberId, serial: u32, standing: Standing, room: String) {
-        let (gate, inbox) = (self.shared.gate.clone(), self.inbox.clone());
+        let (shared, inbox) = (self.shared.clone(), self.inbox.clone());
         self.shared.runtime.spawn(async move {
-            let confirmed = gate.confirm(&standing, &room).await;
+            let confirmed = match (&standing.reach, &shared.databases) {
+                (Reach::Console { visitor, .. }, Some(databases)) => {
+                    let (generation, now_ms) = (shared.gate.generation(), shared.clock.now_ms());
+                    databases.confirm(visitor, &room, generation, now_ms).await
+                }
+                _ => shared.gate.confirm(&standing, &room).await,
+            };
             inbox.send(Message::Confirmed(member, serial, confirmed));
         });
     }
@@ -398,7 +415,7 @@ impl Worker {
     fn take_back(&mut self, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         let Some(terms) = &socket.terms else { return };
-        match self.shared.ledger.left_to(&terms.standing.identity, socket.room_name()) {
+        match self.shared.ledger.left_in(&terms.standing.identity, &socket.key) {
             Permission::None => self.dismiss(slot, &Closing::Revoked),
             Permission::Read => {
                 socket.granted = Access::Read;

@@ -37,7 +37,7 @@ async fn health_has_what_every_reader_looks_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_get_is_okay_and_other_methods_are_not() {
     let server = Running::start(config(), memory()).await;
-    for path in ["/", "/any/room", "/y/room?token=x", "/sync"] {
+    for path in ["/", "/any/room", "/y/room?token=x"] {
         let okay = ask(&server, "GET", path).await;
         assert_eq!((okay.status, okay.body.as_str()), (200, "okay"), "{path}");
         assert!(okay.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{path}");
@@ -58,9 +58,8 @@ async fn paths_that_lead_nowhere_say_so() {
         ("/ws/document/7%2F8", 400, "invalid room name"),
         ("/ws/updates", 501, "Not implemented yet"),
         ("/ws/other", 404, "nothing"),
-        ("/sync", 501, "notes"),
-        ("/websocket", 501, "room-db"),
-        ("/__ws/connect", 501, "room-db"),
+        ("/websocket", 400, "Missing room_id query parameter"),
+        ("/__ws/connect?room_id=", 400, "must not be empty"),
         ("/d/doc/ws/other", 400, "must be equal"),
         ("/d/doc!/ws/doc!", 400, "Invalid document name"),
         ("/d/doc/ws", 404, "nothing"),

@@ -31,7 +31,9 @@ fn fixed_limits_are_those_of_the_code() {
         awareness_memory_ms,
         malformed_per_minute_max,
         unacknowledged_bytes_max,
+        notebook,
     } = room::Limits::default();
+    let room::NotebookLimits { notes_max, marks_max, kept_ms, replay_entries_max, replay_bytes_max } = notebook;
     let document::MessageLimits { update_bytes_max: _configured, structs_max, clients_max, state_vector_bytes_max } =
         message;
     let document::RoomLimits {
@@ -56,6 +58,11 @@ fn fixed_limits_are_those_of_the_code() {
         ("awareness_memory_ms", awareness_memory_ms),
         ("malformed_per_minute_max", malformed_per_minute_max as u64),
         ("unacknowledged_bytes_max", unacknowledged_bytes_max as u64),
+        ("notebook.notes_max", notes_max as u64),
+        ("notebook.marks_max", marks_max as u64),
+        ("notebook.kept_ms", kept_ms),
+        ("notebook.replay_entries_max", replay_entries_max as u64),
+        ("notebook.replay_bytes_max", replay_bytes_max as u64),
         ("head_bytes_max", server::request::HEAD_BYTES_MAX as u64),
         ("headers_max", server::request::HEADERS_MAX as u64),
         ("room_name_bytes_max", server::request::ROOM_NAME_BYTES_MAX as u64),

@@ -91,7 +91,7 @@ async fn comings_and_goings_are_logged_and_tokens_are_not() {
     // A line cannot be forged by a name, and refusals show no token either.
     Client::connect(concord.address, "/a%22%2C%22forged%22%3A%22?token=S3CRET").await.vanish();
     assert!(concord.line("ws.connect").contains(r#""room":"a\",\"forged\":\"""#));
-    for target in ["/sync?token=S3CRET", "/%00?token=S3CRET", "/d/x/ws/y?session_token=S3CRET"] {
+    for target in ["/ws/other?token=S3CRET", "/%00?token=S3CRET", "/d/x/ws/y?session_token=S3CRET"] {
         Client::connect_with(concord.address, target, headers).await.expect_err("refused");
         let line = concord.line("http.refused");
         assert!(line.contains("token=***"), "{line}");

@@ -225,7 +225,7 @@ async fn headers_of_trusted_proxies_say_for_whom_they_speak() {
         Client::connect_on(stream, "/r", both).await.expect("let in").vanish();
         assert_address(&concord.line("ws.connect"), by_socket);
         // A refusal says it too.
-        Client::connect_with(concord.address, "/sync", both).await.expect_err("nothing is there");
+        Client::connect_with(concord.address, "/ws/other", both).await.expect_err("nothing is there");
         assert_address(&concord.line("http.refused"), by_port);
     }
 }

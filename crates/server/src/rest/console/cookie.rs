@@ -30,10 +30,7 @@ impl Request {
 
     /// Whether the client has come by TLS, here or at a trusted proxy.
     fn is_https(&self) -> bool {
-        let by_proxy = || {
-            let proto = self.asked.header("x-forwarded-proto").and_then(|list| list.rsplit(',').next());
-            proto.is_some_and(|proto| ["https", "wss"].contains(&proto.trim().to_ascii_lowercase().as_str()))
-        };
+        let by_proxy = || origins::is_https(self.asked.header("x-forwarded-proto"));
         self.asked.entrance.config.tls.certificate.is_some() || (self.asked.proxied && by_proxy())
     }
 }

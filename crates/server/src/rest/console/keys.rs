@@ -2,7 +2,7 @@
 //! change as well; a text is shown when it is made, and never again.
 
 use super::{Done, Request, Unread, done, error};
-use crate::accounts::{ConsoleVisitor, Withdrawn};
+use crate::accounts::{ConsoleCredential, ConsoleVisitor, Withdrawn};
 use crate::auth::{KeyFileError, end_key, now_s};
 use crate::logging::Printable;
 use crate::request::decode_pair;
@@ -22,6 +22,7 @@ const DAY_S: f64 = 86_400.0;
 /// Keys that one user may have: programs and machines of one person; the table has place for 90 such users.
 const KEYS_OF_USER_MAX: usize = 100;
 const TOO_MANY: &str = "you have 100 API keys already; delete those that are no longer needed";
+const NO_ACCOUNT: &str = "API keys are made by accounts of this server; an operator can make one for you with `concord key create --form console`";
 const NOT_FOUND: &str = "API key not found or does not belong to you";
 /// Keys of one answer, unless it is asked for fewer.
 const PAGE: usize = 50;
@@ -110,6 +111,10 @@ impl Page {
 
 impl Request {
     pub(super) async fn generate_key(&self, visitor: &ConsoleVisitor, body: &Value) -> Done {
+        if visitor.credential == ConsoleCredential::Token {
+            // A key would outlive the token, and the identity provider would not know of it.
+            return Err(error(StatusCode::FORBIDDEN, NO_ACCOUNT));
+        }
         let Wanted { name, days, scopes } =
             Wanted::of(body).map_err(|problem| error(StatusCode::BAD_REQUEST, &problem))?;
         let (now_s, owner) = (now_s(), visitor.user.clone());

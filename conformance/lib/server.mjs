@@ -12,14 +12,16 @@ import { until, within } from './until.mjs'
 const linesKept = 200
 
 export class Server {
-  /** @param {{binary: string, data?: string, args?: string[], env?: Record<string, string>}} options */
-  constructor ({ binary, data, args = [], env = {} }) {
+  /** @param {{binary: string, data?: string, args?: string[], env?: Record<string, string>, neverLogged?: string[]}} options */
+  constructor ({ binary, data, args = [], env = {}, neverLogged = [] }) {
     this.binary = binary
     this.ownData = data === undefined
     this.data = data ?? mkdtempSync(join(tmpdir(), 'concord-conformance-'))
     this.args = args
     this.env = env
+    this.neverLogged = neverLogged
     this.log = []
+    this.linesLogged = 0
     this.errorLines = []
     /** Lines of the log with a secret in them; no scenario passes with one. */
     this.leaks = []
@@ -47,6 +49,7 @@ export class Server {
       const lines = (partial + text).split('\n')
       partial = lines.pop()
       this.log = [...this.log, ...lines].slice(-linesKept)
+      this.linesLogged += lines.length
       if (this.errorLines.length < linesKept) this.errorLines.push(...lines.filter(isError))
       this.leaks.push(...lines.filter(line => this.hasSecret(line)))
     })
@@ -85,7 +88,7 @@ export class Server {
 
   hasSecret (line) {
     const secrets = Object.entries(this.env).filter(([name]) => /SECRET$/.test(name)).map(([, value]) => value)
-    return tokenOrKey.test(line) || secrets.some(secret => line.includes(secret))
+    return tokenOrKey.test(line) || [...secrets, ...this.neverLogged].some(secret => line.includes(secret))
   }
 
   residentBytes () {

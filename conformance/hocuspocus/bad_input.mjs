@@ -66,6 +66,8 @@ async function bystanders ({ enter, room }) {
   member.send(update(room, vector('A1')))
   member.send(awareness(room, { id: 7, clock: 1, json: '{"n":1}' }))
   await bad.next(room, 'the presence of the other member', one => one.isAwareness, { from: 0 })
+  // Everybody is told of presence, also whose it is, and not all at the same moment.
+  await member.next(room, 'its own presence', one => one.isAwareness, { from: 0 })
   await bad.next(room, 'the update of the other member', one => one.isUpdate, { from: 0 })
   const from = [member.messages.length, bad.messages.length]
   return {

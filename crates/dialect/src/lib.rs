@@ -14,7 +14,7 @@ pub use dialects::hocuspocus::{Routed, Switchboard};
 
 /// What the HTTP API of notes has in common with their dialect.
 pub mod notes {
-    pub use crate::dialects::notes::{InvalidNote, Lenience, http, instant, is_note_id, read_note};
+    pub use crate::dialects::notes::{InvalidNote, Lenience, http, instant, read_note};
 }
 
 /// One client wire protocol.

@@ -16,6 +16,7 @@ use tables::{Call, Caller, Failure, Method, Settings, Tables, TablesError};
 
 /// In the data folder.
 const FOLDER: &str = "databases";
+
 /// All room databases. Nothing is opened before it is asked for: most servers have none.
 pub(crate) struct Databases {
     settings: Settings,

@@ -10,7 +10,7 @@ mod json;
 mod message;
 mod note;
 
-pub use note::{InvalidNote, Lenience, is_note_id, read_note};
+pub use note::{InvalidNote, Lenience, read_note};
 
 use super::sync;
 use crate::{Act, Body, Dialect, Entry, Expiry, Farewell, Frame, HttpRefusal, Kind, NO_BODY, Session};

@@ -2,7 +2,7 @@
 //! on; the first that is shown decides. Also whether somebody who is in may stay. Says how it is refused, and does not know sockets.
 
 use super::Accounts;
-use crate::auth::{Admission, Lifetime, Reach, Refusal, Standing, bearer_token, now_s};
+use crate::auth::{Admission, Lifetime, Reach, Refusal, Standing, bearer_token, cookie_value, now_s};
 use crate::logging::Printable;
 use crate::origins;
 use crate::request::{RequestHead, decode_pair};
@@ -95,12 +95,7 @@ fn is_meant_as_key(text: &str) -> bool {
 
 /// The token in a header Cookie: without the signature that other servers put behind it.
 fn session_cookie(cookies: &str) -> Option<&str> {
-    let named = |name: &str| {
-        cookies.split(';').find_map(|pair| {
-            let (key, value) = pair.split_once('=')?;
-            (key.trim() == name).then(|| value.trim().trim_matches('"'))
-        })
-    };
+    let named = |name: &str| cookie_value(cookies, name).map(|value| value.trim_matches('"'));
     let value = COOKIES.into_iter().find_map(named)?;
     let token = value.split('.').next().unwrap_or_default();
     (!token.is_empty()).then_some(token)

@@ -58,7 +58,7 @@ pub(crate) fn bearer_token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then_some(token.trim())
 }
 
-pub(super) fn cookie_value<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn cookie_value<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
     cookies.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key.trim() == name).then_some(value.trim())

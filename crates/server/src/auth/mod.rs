@@ -16,7 +16,7 @@ mod trusted_keys;
 mod webhook;
 
 pub use authenticator::{AuthError, Authenticator};
-pub(crate) use credential::bearer_token;
+pub(crate) use credential::{bearer_token, cookie_value};
 pub(crate) use documents::{Documents, NoEntry};
 pub use draft::{Collaborator, CollaboratorPermission, Draft};
 pub use key_file::{KeyFile, KeyFileError};

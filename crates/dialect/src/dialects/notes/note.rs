@@ -101,7 +101,7 @@ pub fn read_note(json: &str, lenience: Lenience<'_>, now_ms: u64) -> Result<NewN
 }
 
 /// True for what may be the id of a note.
-pub fn is_note_id(id: &str) -> bool {
+pub(super) fn is_note_id(id: &str) -> bool {
     let characters = id.chars().take(ID_CHARACTERS_MAX + 1).count();
     (1..=ID_CHARACTERS_MAX).contains(&characters) && !id.chars().any(char::is_control)
 }

@@ -3,7 +3,7 @@
 
 use crate::LoadError;
 use crate::dialect::{Dialect, Target};
-use crate::websocket::{BINARY, CLOSE, PING, PONG, TEXT, append_frame, frame};
+use crate::websocket::{BINARY, CLOSE, PING, PONG, TEXT, append_frame, frame, frame_bytes};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::{HashMap, VecDeque};
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Of one read: more would not stay in the second-level cache between the kernel's copy and the walk.
 const READ_BYTES: usize = 256 << 10;
+
+/// A frame that has come so far in part is read on where it lies, instead of into the buffer and out again.
+const PARTIAL_BYTES_MAX: usize = 16 << 10;
 
 /// Reads of one socket in one turn, so that a fast one does not keep the others waiting.
 const READS_PER_TURN: usize = 8;
@@ -296,8 +299,23 @@ impl Fleet {
             let connection = &mut self.connections[who];
             let Some(stream) = connection.stream.as_mut().filter(|_| !connection.paused) else { return Ok(()) };
             let kept = connection.partial.len();
-            if kept * 2 > self.buffer.len() {
-                self.buffer.resize(kept * 2, 0);
+            if kept > PARTIAL_BYTES_MAX
+                && connection.state != State::Upgrading
+                && let Some(length) = frame_bytes(&connection.partial)
+            {
+                let mut rest = stream.take((length - kept) as u64);
+                match rest.read_to_end(&mut connection.partial) {
+                    Ok(_) if connection.partial.len() < length => {
+                        return self.ended(who, "the server closed it", handler);
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return self.ended(who, &error.to_string(), handler),
+                }
+                if let Err(why) = self.take_whole(who, handler) {
+                    return self.ended(who, &why, handler);
+                }
+                continue;
             }
             let count = match stream.read(&mut self.buffer[kept..]) {
                 Ok(0) => return self.ended(who, "the server closed it", handler),
@@ -319,6 +337,16 @@ impl Fleet {
         }
         self.again.push(who);
         Ok(())
+    }
+
+    /// Hands over a large frame that was read where it lies.
+    fn take_whole(&mut self, who: usize, handler: &mut impl Handler) -> Result<(), String> {
+        let mut whole = std::mem::take(&mut self.connections[who].partial);
+        let end = whole.len();
+        std::mem::swap(&mut self.buffer, &mut whole);
+        let taken = self.take(who, end, handler);
+        std::mem::swap(&mut self.buffer, &mut whole);
+        taken
     }
 
     /// Hands over what is whole in the buffer, and keeps the rest. An error is why the connection must end.

@@ -9,6 +9,9 @@ use crate::protocol::{
 use crate::run::Progress;
 use std::time::{Duration, Instant};
 
+/// An answer of so many bytes or more is looked at once for all who are sent the same: walking it again would be most of what the load does.
+const LARGE_BYTES: usize = 4 << 10;
+
 /// Without anything new for so long, what has not come is lost.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,16 @@ pub(crate) struct Peers {
     /// When everybody has last said something for the sake of it, and how often.
     pub(crate) spoken: Option<Instant>,
     pub(crate) renewals: u64,
+    /// The last large update.
+    pub(crate) large: Option<Large>,
+}
+
+/// What a large update makes of certain clocks.
+pub(crate) struct Large {
+    update: Vec<u8>,
+    before: Clocks,
+    after: Clocks,
+    is_strange: bool,
 }
 
 impl Peers {
@@ -141,7 +154,7 @@ impl Handler for Peers {
         match step {
             STEP_1 => out.message(EMPTY_STEP_2),
             STEP_2 | UPDATE => {
-                peer.strange += u64::from(!peer.clocks.add(payload));
+                peer.strange += u64::from(!add(&mut peer.clocks, payload, &mut self.large));
                 if step == UPDATE {
                     peer.updates += 1;
                 } else if !peer.synced {
@@ -164,6 +177,21 @@ impl Handler for Peers {
         self.ended.push(who);
         Ok(())
     }
+}
+
+/// Adds an update to what a client has. False: it could not be read, or came before what it builds on.
+fn add(clocks: &mut Clocks, update: &[u8], large: &mut Option<Large>) -> bool {
+    if update.len() < LARGE_BYTES {
+        return clocks.add(update);
+    }
+    if let Some(known) = large.as_ref().filter(|known| known.before == *clocks && known.update == update) {
+        clocks.clone_from(&known.after);
+        return !known.is_strange;
+    }
+    let before = clocks.clone();
+    let is_strange = !clocks.add(update);
+    *large = Some(Large { update: update.to_vec(), before, after: clocks.clone(), is_strange });
+    !is_strange
 }
 
 /// The awareness message of a client whose user has not been named: what a provider sends when it has connected.

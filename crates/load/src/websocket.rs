@@ -23,13 +23,23 @@ pub(crate) struct Frame {
 /// Where the first frame begins and ends; None: it is not whole yet.
 #[inline]
 pub(crate) fn frame(bytes: &[u8]) -> Option<Frame> {
+    let (start, end) = bounds(bytes)?;
+    (bytes.len() >= end).then_some(Frame { first: bytes[0], start, end })
+}
+
+/// How long the first frame is in all, if so much of it has come that it tells.
+pub(crate) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+    Some(bounds(bytes)?.1)
+}
+
+#[inline]
+fn bounds(bytes: &[u8]) -> Option<(usize, usize)> {
     let (start, length) = match *bytes.get(1)? & 0x7f {
         126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
         127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
         short => (2, u64::from(short)),
     };
-    let end = start + usize::try_from(length).ok()?;
-    (bytes.len() >= end).then_some(Frame { first: bytes[0], start, end })
+    Some((start, start + usize::try_from(length).ok()?))
 }
 
 /// Appends a masked frame made of these parts.
@@ -77,6 +87,7 @@ mod tests {
             assert_eq!(unmasked, payload);
             bytes.drain(head..head + 4);
             assert_eq!(frame(&bytes), Some(Frame { first: 0x82, start: head, end: head + length }));
+            assert_eq!(frame_bytes(&bytes[..head]), Some(head + length));
             assert_eq!(frame(&bytes[..bytes.len() - 1]), None, "{length}");
         }
     }

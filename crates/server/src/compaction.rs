@@ -12,10 +12,11 @@ use crate::room_kind::RoomKind;
 use bytes::Bytes;
 use room::{Limits, Notebook, Room, Snapshot, Stored};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::{Position, RoomKey, Store};
+use tokio::sync::oneshot;
 
 /// How often the log is looked through for segments that nothing needs.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
@@ -24,6 +25,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Compactor {
     jobs: Sender<Job>,
+    /// Set when the server stops: nothing is begun any more from then on.
+    until: Arc<OnceLock<Instant>>,
 }
 
 /// Is told the size of the snapshot in bytes, or none when that failed.
@@ -35,9 +38,10 @@ struct Decided {
     accounts: Arc<Accounts>,
 }
 
-struct Job {
-    room: RoomKey,
-    done: Done,
+enum Job {
+    Snapshot(RoomKey, Done),
+    /// The last one: the thread ends, and says so by dropping this.
+    End(oneshot::Sender<()>),
 }
 
 impl Compactor {
@@ -49,22 +53,45 @@ impl Compactor {
         config: Arc<Config>,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let (jobs, inbox) = channel();
-        std::thread::Builder::new()
-            .name("compaction".to_owned())
-            .spawn(move || work(&*store, &Decided { ledger, accounts }, &config, clock, &inbox))?;
-        Ok(Self { jobs })
+        let ((jobs, inbox), until) = (channel(), Arc::new(OnceLock::new()));
+        let ends = until.clone();
+        std::thread::Builder::new().name("compaction".to_owned()).spawn(move || {
+            let ended = work(&*store, &Decided { ledger, accounts }, &config, clock, &inbox, &ends);
+            // Whoever waits for the end may open the folder again.
+            drop(store);
+            drop(ended);
+        })?;
+        Ok(Self { jobs, until })
     }
 
     /// Makes a snapshot of a room.
     pub(crate) fn compact(&self, room: RoomKey, done: Done) {
-        if let Err(SendError(job)) = self.jobs.send(Job { room, done }) {
-            (job.done)(None);
+        if let Err(SendError(Job::Snapshot(_, done))) = self.jobs.send(Job::Snapshot(room, done)) {
+            done(None);
+        }
+    }
+
+    /// Makes the snapshots that were asked for, as far as they can be begun before `until`, and ends the thread. What is not made is read from the log next time.
+    pub(crate) async fn finish(&self, until: Instant) {
+        let (ending, ended) = oneshot::channel();
+        // The first one counts.
+        let _ = self.until.set(until);
+        if self.jobs.send(Job::End(ending)).is_ok() {
+            // An error means that it has ended; one large document may take longer than there is time.
+            let _ = tokio::time::timeout_at(until.into(), ended).await;
         }
     }
 }
 
-fn work(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, inbox: &Receiver<Job>) {
+/// Returns who waits for the end, if somebody does.
+fn work(
+    store: &dyn Store,
+    decided: &Decided,
+    config: &Config,
+    clock: Clock,
+    inbox: &Receiver<Job>,
+    until: &OnceLock<Instant>,
+) -> Option<oneshot::Sender<()>> {
     let mut next_tidy = Instant::now() + TIDY_EVERY;
     loop {
         let now = Instant::now();
@@ -73,13 +100,15 @@ fn work(store: &dyn Store, decided: &Decided, config: &Config, clock: Clock, inb
             tidy(store, decided, config, clock);
         }
         match inbox.recv_timeout(next_tidy.saturating_duration_since(now)) {
-            Ok(job) => {
+            Ok(Job::Snapshot(_, done)) if until.get().is_some_and(|until| Instant::now() >= *until) => done(None),
+            Ok(Job::Snapshot(room, done)) => {
                 // A bug with one room must not keep all others from being compacted.
-                let made = catch_unwind(AssertUnwindSafe(|| snapshot_or_log(store, config, clock, &job.room)));
-                (job.done)(made.unwrap_or(None));
+                let made = catch_unwind(AssertUnwindSafe(|| snapshot_or_log(store, config, clock, &room)));
+                done(made.unwrap_or(None));
             }
+            Ok(Job::End(ending)) => return Some(ending),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
 }

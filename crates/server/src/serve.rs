@@ -26,7 +26,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::backends::embedded::{Embedded, EmbeddedOptions};
 use store::backends::memory::Memory;
 use store::{Store, StoreError};
@@ -35,6 +35,8 @@ use tokio::task::JoinSet;
 
 /// How often it is written down when keys were used, in looks at their file: once a minute.
 const NOTE_USE_EVERY: u32 = 240;
+/// How long snapshots are made at the end, so that rooms are opened faster next time.
+const COMPACTING: Duration = Duration::from_secs(2);
 /// Connections of administrators at the same time.
 const ADMINISTRATORS_MAX: usize = 64;
 
@@ -172,13 +174,15 @@ impl Server {
                 Some(_) = tasks.join_next() => {}
             }
         }
-        let deadline = Duration::from_millis(entrance.config.shutdown_ms);
-        let in_order = tokio::time::timeout(deadline, shut_down(&entrance, &listeners, &mut tasks)).await.is_ok();
+        let deadline = Instant::now() + Duration::from_millis(entrance.config.shutdown_ms);
+        let stopped = tokio::time::timeout_at(deadline.into(), shut_down(&entrance, &listeners, &mut tasks)).await;
+        // Everybody is gone; what is left only makes the next opening faster.
+        entrance.workers.shared.compactor.finish(deadline.min(Instant::now() + COMPACTING)).await;
         tasks.shutdown().await;
         background.shutdown().await;
         entrance.key_file.note_used();
         entrance.accounts.note_used(entrance.clock.now_ms());
-        in_order && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
+        stopped.is_ok() && !entrance.workers.shared.flush_failed.load(Ordering::Acquire)
     }
 }
 

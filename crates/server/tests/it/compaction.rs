@@ -70,6 +70,27 @@ async fn snapshots_under_load_change_nothing_and_keep_who_wrote_what() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_leaves_snapshots_of_what_has_a_long_log() {
+    let disk = FaultyDisk::new();
+    let mut config = config();
+    config.store.compact_bytes_min = 1 << 10;
+    let server = Running::start(config, store_on(&disk)).await;
+    let mut long = Provider::enter(server.address, "/long", 1).await;
+    let mut short = Provider::enter(server.address, "/short", 2).await;
+    long.write_and_save(&"a long line. ".repeat(100)).await;
+    short.write_and_save("a short line").await;
+    let content = long.content();
+    assert!(server.stop((long, short)).await);
+
+    let found = store_on(&disk);
+    let open = |room: &str| found.open(&room.into(), 1).expect("opens");
+    let (long, short) = (open("doc/long"), open("doc/short"));
+    assert_eq!((long.snapshot_offset, long.changes.len()), (long.head, 0), "all of it is in the snapshot");
+    assert_eq!((short.snapshot_offset, short.changes.len()), (0, 1), "not worth one");
+    assert_eq!(content_of(&server::export(&*found, "long").expect("is there")), content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_cannot_be_written_disturbs_nobody() {
     let disk = FaultyDisk::new();
     let store = Arc::new(Spy::on(store_on(&disk)));

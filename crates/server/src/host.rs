@@ -242,6 +242,12 @@ impl Open {
         self.asked.extend(asker.map(|member| (self.room.head(), member)));
     }
 
+    /// Lets the room do what time brings. True: there is something to settle.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> bool {
+        self.handle(Input::Tick, now_ms);
+        !self.effects.is_empty() || self.room.presence_waits() || self.has_failed()
+    }
+
     /// Tells presence that has changed, unless it was told a moment ago: then the time is returned at which it will be. So one who moves alone is seen at
     /// once, and many who move at the same time are told of together.
     pub(crate) fn tell_presence(&mut self, now: Instant, now_ms: u64, every: Duration) -> Option<Instant> {

@@ -415,11 +415,12 @@ impl Worker {
         let compact = open.is_quiet() && open.wants_compaction(self.shared.config.store.compact_bytes_min, true);
         if open.room.wants_ticks() || open.has_failed() {
             self.guarded(id, |worker| {
-                if let Some(open) = worker.open_room(id) {
-                    open.handle(Input::Tick, now_ms);
+                if let Some(open) = worker.open_room(id)
+                    && open.tick(now_ms)
+                {
+                    worker.touch(id);
                 }
             });
-            self.touch(id);
         }
         if compact {
             self.compact(id);

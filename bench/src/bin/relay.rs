@@ -3,15 +3,27 @@
 //! One thread on epoll. A turn reads all sockets that are ready into one buffer a room, and ends with one write per receiver. It does not bound what a
 //! slow receiver is owed beyond dropping it, answers no ping, and checks no more of a frame than its length.
 //! `cargo run --release -p bench --bin relay 127.0.0.1:1235`; measured with `load`.
+//!
+//! `relay ADDRESS --log FILE`: the same with the duties of a server that stores. What came in a turn is written to the file before anybody else is sent it;
+//! another thread syncs the file, at most every 5 ms; then authors get their own frames back. What that costs is the kernel's share of storing.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use server::request::{accept_response, parse};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 const LISTENER: Token = Token(usize::MAX - 1);
+const SYNCED: Token = Token(usize::MAX - 2);
+
+/// Between the beginnings of two syncs: Concord's `sync_group_ms`.
+const SYNC_EVERY: Duration = Duration::from_millis(5);
 
 /// Of one read: a turn's bytes should still be in the second-level cache when they are written.
 const READ_BYTES: usize = 256 << 10;
@@ -52,11 +64,65 @@ struct Relay {
     /// Rooms in which something came in this turn.
     busy: Vec<usize>,
     buffer: Vec<u8>,
+    log: Option<Log>,
+}
+
+/// Where turns are written, and who waits for the sync.
+struct Log {
+    file: Arc<File>,
+    /// Bytes that were written, and of these, how many are synced.
+    written: Arc<AtomicU64>,
+    synced: Arc<AtomicU64>,
+    syncing: Thread,
+    /// An author's own frames, with what has to be synced before they are sent back.
+    owed: VecDeque<(u64, usize, Vec<u8>)>,
+    turn: Vec<u8>,
+}
+
+impl Log {
+    fn open(path: &str, waker: mio::Waker) -> std::io::Result<Self> {
+        let file = Arc::new(File::create(path)?);
+        let (written, synced) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (syncs, goal, reached) = (file.clone(), written.clone(), synced.clone());
+        let thread = std::thread::spawn(move || {
+            let mut next = Instant::now();
+            loop {
+                let goal = goal.load(Ordering::Acquire);
+                if goal == reached.load(Ordering::Acquire) {
+                    std::thread::park();
+                    continue;
+                }
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                next = Instant::now() + SYNC_EVERY;
+                syncs.sync_data().expect("the disk works");
+                reached.store(goal, Ordering::Release);
+                waker.wake().expect("the poll is there");
+            }
+        });
+        let syncing = thread.thread().clone();
+        Ok(Self { file, written, synced, syncing, owed: VecDeque::new(), turn: Vec::new() })
+    }
+
+    /// Appends the turn, and lets it be synced.
+    fn write(&mut self) -> std::io::Result<u64> {
+        (&*self.file).write_all(&self.turn)?;
+        let written = self.written.fetch_add(self.turn.len() as u64, Ordering::AcqRel) + self.turn.len() as u64;
+        self.turn.clear();
+        self.syncing.unpark();
+        Ok(written)
+    }
 }
 
 fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1235".to_owned());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (address, log) = match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => ("127.0.0.1:1235", None),
+        [address] => (*address, None),
+        [address, "--log", file] => (*address, Some(*file)),
+        _ => return Err(std::io::Error::other("usage: relay [ADDRESS [--log FILE]]")),
+    };
     let poll = Poll::new()?;
+    let log = log.map(|file| Log::open(file, mio::Waker::new(poll.registry(), SYNCED)?)).transpose()?;
     let mut listener = TcpListener::bind(address.parse().map_err(std::io::Error::other)?)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut relay = Relay {
@@ -68,6 +134,7 @@ fn main() -> std::io::Result<()> {
         names: HashMap::new(),
         busy: Vec::new(),
         buffer: vec![0; READ_BYTES],
+        log,
     };
     let mut events = Events::with_capacity(4_096);
     loop {
@@ -80,15 +147,17 @@ fn main() -> std::io::Result<()> {
                 relay.accept()?;
                 continue;
             }
+            if event.token() == SYNCED {
+                relay.pay();
+                continue;
+            }
             let place = event.token().0;
             let read = !event.is_readable() || relay.read(place, event.is_read_closed());
             if !read || (event.is_writable() && !relay.write_unsent(place)) {
                 relay.remove(place);
             }
         }
-        while let Some(room) = relay.busy.pop() {
-            relay.write_turn(room);
-        }
+        relay.write_turns()?;
     }
 }
 
@@ -151,9 +220,10 @@ impl Relay {
                 }
             }
             member.partial.extend_from_slice(&self.buffer[used..end]);
-            if let Some(index) = member.room.filter(|&index| self.rooms[index].turn.len() > TURN_BYTES_MAX) {
-                self.busy.retain(|&other| other != index);
-                self.write_turn(index);
+            if member.room.is_some_and(|index| self.rooms[index].turn.len() > TURN_BYTES_MAX)
+                && self.write_turns().is_err()
+            {
+                return false;
             }
             if !full && !ended {
                 return true;
@@ -176,6 +246,38 @@ impl Relay {
         member.room = Some(room);
         self.rooms[room].members.push(place);
         Some(request.length)
+    }
+
+    /// Writes what came in all rooms: to the log, if there is one, and to the members.
+    fn write_turns(&mut self) -> std::io::Result<()> {
+        let busy = std::mem::take(&mut self.busy);
+        if let Some(log) = self.log.as_mut().filter(|_| !busy.is_empty()) {
+            busy.iter().for_each(|&room| log.turn.extend_from_slice(&self.rooms[room].turn));
+            let written = log.write()?;
+            for room in busy.iter().map(|&room| &self.rooms[room]) {
+                for &author in &room.writers {
+                    let own = self.members[author].iter().flat_map(|member| &member.own);
+                    let frames = own.flat_map(|range| &room.turn[range.clone()]).copied().collect();
+                    log.owed.push_back((written, author, frames));
+                }
+            }
+        }
+        busy.into_iter().for_each(|room| self.write_turn(room));
+        Ok(())
+    }
+
+    /// Sends authors their own frames back that are synced.
+    fn pay(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let synced = log.synced.load(Ordering::Acquire);
+        while let Some((_, author, frames)) = log.owed.pop_front_if(|(written, ..)| *written <= synced) {
+            // Who cannot take them is dropped when it is read or written next.
+            if let Some(member) = self.members[author].as_mut() {
+                let own = std::mem::take(&mut member.own);
+                member.send(&frames);
+                member.own = own;
+            }
+        }
     }
 
     fn write_turn(&mut self, room: usize) {

@@ -4,12 +4,14 @@
 //! that came, after their JSON was checked. What changes is only marked, and told all at once when the room is asked to. Never stored, never
 //! merged into objects. The clock is an argument.
 
+use crate::by_id::ById;
 use crate::limits::Limits;
 use crate::member::MemberId;
 use crate::message::Author;
 use bytes::Bytes;
 use document::lib0::{ReadError, Reader, write_var_bytes, write_var_uint};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use thin_vec::ThinVec;
 
 /// Clocks stay below this: clients keep them in 32 bits, and add one each time.
 const CLOCK_END: u64 = 1 << 31;
@@ -46,19 +48,19 @@ struct Owner {
 /// Everybody's presence in one room.
 #[derive(Debug, Default)]
 pub(crate) struct Awareness {
-    /// Boxed, since a node of the tree has places for eleven, and most rooms have two. A tree and no hash table: the ids are the clients' choice.
-    entries: BTreeMap<u64, Box<Entry>>,
+    entries: ById<Entry>,
     /// By ascending member. They go when the member does, so that coming and going ids move nothing here.
     owners: Vec<Owner>,
-    /// Removed ids, oldest first: (when, id, its clock then).
-    removed: VecDeque<(u64, u64, u32)>,
+    /// Removed ids, oldest first: (when, id, its clock then). In most rooms at most times there are none.
+    #[expect(clippy::box_collection, reason = "a pointer while there is none")]
+    removed: Option<Box<VecDeque<(u64, u64, u32)>>>,
     state_bytes: usize,
     /// Ids that the room has given away: only their owner may speak for them, also while they have no state.
-    reserved: BTreeMap<u64, (MemberId, Author)>,
+    reserved: ById<(MemberId, Author)>,
     /// Ids that changed since the last telling; an entry that was forgotten meanwhile may have its id here once more.
-    changed: Vec<u64>,
+    changed: ThinVec<u64>,
     /// Who was removed and forgotten since the last telling, with its clock: nobody was told yet.
-    parted: Vec<(u64, u32)>,
+    parted: ThinVec<(u64, u32)>,
 }
 
 /// On whose behalf an awareness update is applied.
@@ -143,7 +145,7 @@ impl Awareness {
 
     #[inline]
     fn is_news(&self, speaker: &Speaker<'_>, said: &Said<'_>) -> bool {
-        let Some(known) = self.entries.get(&said.id) else {
+        let Some(known) = self.entries.get(said.id) else {
             return said.clock > 0 && !said.is_null() && self.is_free_for(speaker, said.id);
         };
         // Older than what is known, or a copy of it: what it says is not looked at.
@@ -161,17 +163,18 @@ impl Awareness {
         let is_its = |(member, identity): &(MemberId, Author)| {
             *member == speaker.member || speaker.trusts_all || identity == speaker.identity
         };
-        self.reserved.is_empty() || self.reserved.get(&id).is_none_or(is_its)
+        self.reserved.get(id).is_none_or(is_its)
     }
 
     /// Gives an id to a member.
     pub(crate) fn reserve(&mut self, id: u64, member: MemberId, identity: Author) {
-        self.reserved.insert(id, (member, identity));
+        self.reserved.remove(id);
+        self.reserved.get_or_insert_with(id, || (member, identity));
     }
 
     /// Takes it back.
     pub(crate) fn give_up(&mut self, id: u64) {
-        self.reserved.remove(&id);
+        self.reserved.remove(id);
     }
 
     /// Whether a member may speak for an id: its own, one that nobody has, one of its other connections', or any where nobody can be told apart.
@@ -187,7 +190,7 @@ impl Awareness {
         if said.is_null() {
             return self.remove(said.id, said.clock, now_ms);
         }
-        let known = self.entries.get(&said.id);
+        let known = self.entries.get(said.id);
         let (is_known, old_owner) = (known.is_some(), known.and_then(|known| known.owner));
         let old_bytes = known.and_then(|known| known.state.as_ref()).map_or(0, |state| state.len());
         let is_new_owner = old_owner != Some(speaker.member);
@@ -202,9 +205,8 @@ impl Awareness {
             self.own(speaker, said.id);
         }
         self.state_bytes = self.state_bytes - old_bytes + said.json.len();
-        let entry = self.entries.entry(said.id).or_insert_with(|| {
-            Box::new(Entry { clock: 0, waits: false, is_news: false, state: None, renewed_ms: 0, owner: None })
-        });
+        let nothing = || Entry { clock: 0, waits: false, is_news: false, state: None, renewed_ms: 0, owner: None };
+        let entry = self.entries.get_or_insert_with(said.id, nothing);
         entry.is_news |= entry.state.as_deref() != Some(said.json);
         match &mut entry.state {
             // A cursor moves, and the state keeps its length.
@@ -217,22 +219,22 @@ impl Awareness {
 
     /// Whether an id is somebody's, or was until a moment ago.
     pub(crate) fn knows(&self, id: u64) -> bool {
-        self.entries.contains_key(&id)
+        self.entries.get(id).is_some()
     }
 
     /// Whether an id has a state.
     pub(crate) fn is_present(&self, id: u64) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.state.is_some())
+        self.entries.get(id).is_some_and(|entry| entry.state.is_some())
     }
 
     /// The clock of an id; 0 when it is not known.
     pub(crate) fn clock(&self, id: u64) -> u32 {
-        self.entries.get(&id).map_or(0, |entry| entry.clock)
+        self.entries.get(id).map_or(0, |entry| entry.clock)
     }
 
     /// When the state of an id that is present was renewed last.
     pub(crate) fn renewed_ms(&self, id: u64) -> Option<u64> {
-        self.entries.get(&id).filter(|entry| entry.state.is_some()).map(|entry| entry.renewed_ms)
+        self.entries.get(id).filter(|entry| entry.state.is_some()).map(|entry| entry.renewed_ms)
     }
 
     /// Sets or clears the state of an id that the room has given to the speaker.
@@ -245,7 +247,7 @@ impl Awareness {
         now_ms: u64,
         limits: &Limits,
     ) {
-        let is_its = self.entries.get(&id).is_some_and(|known| known.owner == Some(speaker.member));
+        let is_its = self.entries.get(id).is_some_and(|known| known.owner == Some(speaker.member));
         match state {
             Some(json) => {
                 let said = Said { id, clock, json };
@@ -260,7 +262,7 @@ impl Awareness {
 
     /// Renews a state that its owner need not renew itself.
     pub(crate) fn renew(&mut self, owner: MemberId, id: u64, clock: u32, now_ms: u64) {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.owner == Some(owner)) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.owner == Some(owner)) else { return };
         (entry.clock, entry.renewed_ms) = (clock, now_ms);
         mark(&mut self.changed, id, entry);
     }
@@ -273,7 +275,7 @@ impl Awareness {
         changed.sort_unstable();
         changed.dedup();
         for id in changed {
-            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waits && entry.is_news) {
+            if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.waits && entry.is_news) {
                 let state = entry.state.as_deref().map(Bytes::copy_from_slice);
                 news.push(News { id, state, owner: entry.owner });
             }
@@ -283,7 +285,7 @@ impl Awareness {
 
     /// Each state of who is present, with who has said so, by ascending id.
     pub(crate) fn everybody(&self) -> impl Iterator<Item = News> {
-        self.entries.iter().filter_map(|(&id, entry)| {
+        self.entries.iter().filter_map(|(id, entry)| {
             let state = Bytes::copy_from_slice(entry.state.as_deref()?);
             Some(News { id, state: Some(state), owner: entry.owner })
         })
@@ -295,7 +297,7 @@ impl Awareness {
             if self.parted.len() >= limits.awareness_ids_max {
                 return false;
             }
-            let Some(oldest) = self.removed.pop_front() else { return false };
+            let Some(oldest) = self.removed.as_mut().and_then(|removed| removed.pop_front()) else { return false };
             self.forget(oldest);
         }
         true
@@ -305,7 +307,7 @@ impl Awareness {
     pub(crate) fn leave(&mut self, member: MemberId, now_ms: u64) {
         let Ok(place) = self.owner(member) else { return };
         for id in self.owners.remove(place).ids {
-            let clock = self.entries.get(&id).map_or(0, |entry| entry.clock);
+            let clock = self.entries.get(id).map_or(0, |entry| entry.clock);
             self.remove(id, clock, now_ms);
         }
     }
@@ -316,14 +318,18 @@ impl Awareness {
             entry.state.is_some() && now_ms.saturating_sub(entry.renewed_ms) >= limits.awareness_expiry_ms
         };
         let expired: Vec<(u64, u32)> =
-            self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(&id, entry)| (id, entry.clock)).collect();
+            self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(id, entry)| (id, entry.clock)).collect();
         for (id, clock) in expired {
             self.remove(id, clock, now_ms);
         }
-        while self.removed.front().is_some_and(|&(when, ..)| now_ms.saturating_sub(when) > limits.awareness_memory_ms) {
-            if let Some(oldest) = self.removed.pop_front() {
-                self.forget(oldest);
-            }
+        let is_old = |(when, ..): &mut (u64, u64, u32)| now_ms.saturating_sub(*when) > limits.awareness_memory_ms;
+        while let Some(oldest) = self.removed.as_mut().and_then(|removed| removed.pop_front_if(is_old)) {
+            self.forget(oldest);
+        }
+        // Memory that only a busy room needs.
+        self.removed.take_if(|removed| removed.is_empty());
+        if self.changed.is_empty() {
+            self.changed = ThinVec::new();
         }
     }
 
@@ -349,7 +355,7 @@ impl Awareness {
             write_entry(&mut body, id, clock, None);
         }
         for &id in &changed {
-            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waits) {
+            if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.waits) {
                 (entry.waits, entry.is_news) = (false, false);
                 write_entry(&mut body, id, entry.clock, entry.state.as_deref());
                 count += 1;
@@ -379,9 +385,9 @@ impl Awareness {
         Bytes::from_static(&[0])
     }
 
-    fn write<'a>(&self, entries: impl Iterator<Item = (&'a u64, &'a Box<Entry>)>) -> Option<Bytes> {
+    fn write<'a>(&self, entries: impl Iterator<Item = (u64, &'a Entry)>) -> Option<Bytes> {
         let (mut body, mut count) = (Vec::with_capacity(self.state_bytes + ENTRY_HEAD_BYTES * self.entries.len()), 0);
-        for (&id, entry) in entries {
+        for (id, entry) in entries {
             write_entry(&mut body, id, entry.clock, entry.state.as_deref());
             count += 1;
         }
@@ -389,22 +395,23 @@ impl Awareness {
     }
 
     fn remove(&mut self, id: u64, clock: u32, now_ms: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(id) else { return };
         self.state_bytes -= entry.state.take().map_or(0, |state| state.len());
         entry.clock = clock;
         entry.is_news = true;
         mark(&mut self.changed, id, entry);
         let owner = entry.owner.take();
-        self.removed.push_back((now_ms, id, clock));
-        self.disown(owner, id);
+        let removed = self.removed.get_or_insert_default();
+        removed.push_back((now_ms, id, clock));
         // Somebody who comes and goes all the time leaves one line each time, of which only the last counts.
-        if self.removed.len() > 64 + 2 * self.entries.len() {
+        if removed.len() > 64 + 2 * self.entries.len() {
             let entries = &self.entries;
             let counts = |id: &u64, clock: u32| {
-                entries.get(id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
+                entries.get(*id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
             };
-            self.removed.retain(|(_, id, clock)| counts(id, *clock));
+            removed.retain(|(_, id, clock)| counts(id, *clock));
         }
+        self.disown(owner, id);
     }
 
     fn own(&mut self, speaker: &Speaker<'_>, id: u64) {
@@ -435,8 +442,8 @@ impl Awareness {
     }
 
     fn forget(&mut self, (_, id, clock): (u64, u64, u32)) {
-        if self.entries.get(&id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
-            && let Some(entry) = self.entries.remove(&id)
+        if self.entries.get(id).is_some_and(|entry| entry.state.is_none() && entry.clock == clock)
+            && let Some(entry) = self.entries.remove(id)
             && entry.waits
         {
             self.parted.push((id, clock));
@@ -445,7 +452,7 @@ impl Awareness {
 }
 
 /// Notes that an entry changed, once between two tellings.
-fn mark(changed: &mut Vec<u64>, id: u64, entry: &mut Entry) {
+fn mark(changed: &mut ThinVec<u64>, id: u64, entry: &mut Entry) {
     if !entry.waits {
         entry.waits = true;
         changed.push(id);

@@ -4,6 +4,7 @@
 //! No tokio, no clock, no randomness, no disk and no log output: `now` is an argument, and what has to happen outside is an effect.
 
 mod awareness;
+mod by_id;
 pub mod hub;
 mod limits;
 mod member;

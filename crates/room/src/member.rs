@@ -4,6 +4,7 @@ use crate::message::{Author, Manner, Person};
 use document::StateVector;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
 /// Names a member for as long as it is in the room. Given by the server, never used twice in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +41,7 @@ pub(crate) struct Member {
     /// How often something had been applied when it was asked for what is missing: asked again before that, it could not say more.
     pub(crate) asked_at: Option<u64>,
     /// Times of its last malformed messages.
-    pub(crate) malformed_ms: Vec<u64>,
+    pub(crate) malformed_ms: ThinVec<u64>,
     pub(crate) manner: Manner,
     pub(crate) guest: Option<Box<Guest>>,
 }
@@ -60,10 +61,17 @@ pub(crate) struct Guest {
 pub(crate) struct Members {
     list: Vec<(MemberId, Box<Member>)>,
     peers: usize,
-    /// Those who were introduced, ascending: in the order of their coming.
-    guests: Vec<MemberId>,
+    /// Most dialects introduce nobody.
+    introduced: Option<Box<Introduced>>,
+}
+
+/// Those who were introduced.
+#[derive(Debug, Default)]
+struct Introduced {
+    /// Ascending: in the order of their coming.
+    members: Vec<MemberId>,
     /// By their presence ids.
-    guest_ids: BTreeMap<u64, MemberId>,
+    by_presence_id: BTreeMap<u64, MemberId>,
 }
 
 impl Members {
@@ -83,10 +91,10 @@ impl Members {
         let place = self.place(id).ok()?;
         let (_, member) = self.list.remove(place);
         self.peers -= usize::from(member.kind == Kind::Peer);
-        if let Some(guest) = &member.guest {
-            self.guest_ids.remove(&guest.id);
-            if let Ok(place) = self.guests.binary_search(&id) {
-                self.guests.remove(place);
+        if let (Some(guest), Some(introduced)) = (&member.guest, &mut self.introduced) {
+            introduced.by_presence_id.remove(&guest.id);
+            if let Ok(place) = introduced.members.binary_search(&id) {
+                introduced.members.remove(place);
             }
         }
         if self.list.len() * 4 <= self.list.capacity() {
@@ -99,27 +107,30 @@ impl Members {
     pub(crate) fn introduce(&mut self, id: MemberId, guest: Guest) {
         let presence_id = guest.id;
         let Some(member) = self.get_mut(id) else { return };
-        if let Some(before) = member.guest.replace(Box::new(guest)) {
-            self.guest_ids.remove(&before.id);
+        let before = member.guest.replace(Box::new(guest));
+        let introduced = self.introduced.get_or_insert_default();
+        if let Some(before) = before {
+            introduced.by_presence_id.remove(&before.id);
         }
-        self.guest_ids.insert(presence_id, id);
-        if let Err(place) = self.guests.binary_search(&id) {
-            self.guests.insert(place, id);
+        introduced.by_presence_id.insert(presence_id, id);
+        if let Err(place) = introduced.members.binary_search(&id) {
+            introduced.members.insert(place, id);
         }
     }
 
     /// Those who were introduced, in the order of their coming.
     pub(crate) fn guests(&self) -> impl Iterator<Item = (MemberId, &Guest)> {
-        self.guests.iter().filter_map(|id| Some((*id, self.get(*id)?.guest.as_deref()?)))
+        let members = self.introduced.iter().flat_map(|introduced| &introduced.members);
+        members.filter_map(|id| Some((*id, self.get(*id)?.guest.as_deref()?)))
     }
 
     /// Who was given a presence id.
     pub(crate) fn guest_of(&self, presence_id: u64) -> Option<MemberId> {
-        self.guest_ids.get(&presence_id).copied()
+        self.introduced.as_ref()?.by_presence_id.get(&presence_id).copied()
     }
 
     pub(crate) fn has_guests(&self) -> bool {
-        !self.guests.is_empty()
+        self.introduced.as_ref().is_some_and(|introduced| !introduced.members.is_empty())
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {

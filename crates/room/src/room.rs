@@ -13,6 +13,7 @@ use bytes::Bytes;
 use document::{Document, Exceeded, MessageLimits, Part, RoomLimits, StateVector, Update};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
 /// Senders remembered although nothing of theirs is parked: to find them again is cheaper than to forget them.
 const SENDERS_KEPT: usize = 32;
@@ -68,7 +69,7 @@ pub struct Room {
     /// Who has sent what is parked, by the number the document knows. Begun again when nothing is.
     senders: Vec<Sender>,
     /// The last answers and to whom they are, shared by all who come from there before the next change.
-    answers: Vec<(StateVector, Bytes)>,
+    answers: ThinVec<(StateVector, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl Rules for Room {
                     known,
                     told_read_only: false,
                     asked_at: None,
-                    malformed_ms: Vec::new(),
+                    malformed_ms: ThinVec::new(),
                     manner: Manner::default(),
                     guest: None,
                 };
@@ -184,7 +185,7 @@ impl Room {
             unacknowledged_bytes: 0,
             applied: 0,
             senders: Vec::new(),
-            answers: Vec::new(),
+            answers: ThinVec::new(),
         };
         if let Some(bytes) = &stored.snapshot {
             let snapshot = Parts::decode(bytes)?;
@@ -367,6 +368,11 @@ impl Room {
             }
             return;
         }
+        if update.bytes() == NOTHING {
+            // What a provider with nothing of its own answers.
+            self.tell_when_durable(id, Event::Saved { update: None });
+            return self.acknowledge(effects);
+        }
         let author = author.filter(|_| member.kind == Kind::Peer).unwrap_or_else(|| member.author.clone());
         let sender = number(&mut self.senders, &author, Some(id));
         let added = self.document.add(update, sender);
@@ -527,7 +533,10 @@ impl Room {
         self.renew_guests(now_ms);
         self.awareness.sweep(now_ms, &self.limits);
         // Whoever came together has been answered by now, and a quiet room keeps no memory that it does not need.
-        self.answers = Vec::new();
+        self.answers = ThinVec::new();
+        if !self.document.has_parked() {
+            self.senders = Vec::new();
+        }
         if self.unacknowledged.is_empty() {
             self.unacknowledged = VecDeque::new();
         }

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn connections_of_one_user_share_an_account() {
         let now = Instant::now();
-        let account = UserAccount::new(100_000, 1_000);
+        let account = UserAccount::new("ann".into(), 100_000, 1_000);
         let (mut one, mut other) = (Allowance::new(RATES, now), Allowance::new(RATES, now));
         one.spend(90_000);
         one.settle(Some(&account), now);

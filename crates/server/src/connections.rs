@@ -153,7 +153,7 @@ pub(crate) struct Accepted {
     is_counted: bool,
     is_open: bool,
     address: Option<ClientAddress>,
-    user: Option<(Author, Arc<UserAccount>)>,
+    user: Option<Arc<UserAccount>>,
 }
 
 impl Accepted {
@@ -184,9 +184,9 @@ impl Accepted {
     pub(crate) fn belongs_to(&mut self, user: &Author) -> Result<(), Reached> {
         let limits = &self.connections.limits;
         let mut users = lock(&self.connections.users);
-        let account = users
-            .entry(user.clone())
-            .or_insert_with(|| Arc::new(UserAccount::new(limits.user_bytes_per_s, limits.user_messages_per_s)));
+        let account = users.entry(user.clone()).or_insert_with(|| {
+            Arc::new(UserAccount::new(user.clone(), limits.user_bytes_per_s, limits.user_messages_per_s))
+        });
         // The table has one itself.
         if Arc::strong_count(account) as u64 > limits.user_connections_max {
             return Err(Reached {
@@ -194,13 +194,13 @@ impl Accepted {
                 retry_after_s: 5,
             });
         }
-        self.user = Some((user.clone(), account.clone()));
+        self.user = Some(account.clone());
         Ok(())
     }
 
     /// The account of its user, when it has one.
     pub(crate) fn account(&self) -> Option<&UserAccount> {
-        self.user.as_ref().map(|(_, account)| &**account)
+        self.user.as_deref()
     }
 
     /// It is a WebSocket from here on.
@@ -228,11 +228,11 @@ impl Drop for Accepted {
         if let Some(address) = &self.address {
             give_back(&mut lock(&self.connections.addresses), address);
         }
-        if let Some((user, account)) = self.user.take() {
+        if let Some(account) = self.user.take() {
             let mut users = lock(&self.connections.users);
             // This one and the table's.
             if Arc::strong_count(&account) == 2 {
-                users.remove(&user);
+                users.remove(&account.user);
                 shrink(&mut users);
             }
         }
@@ -276,6 +276,7 @@ fn shrink<K: Hash + Eq, V>(table: &mut HashMap<K, V>) {
 /// What all connections of one user may send in a second.
 #[derive(Debug)]
 pub(crate) struct UserAccount {
+    user: Author,
     /// Bytes are counted in these: the crate's clock has whole nanoseconds for each.
     kibibytes: DirectRate,
     messages: DirectRate,
@@ -304,9 +305,9 @@ impl UserRate {
 type DirectRate = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
 impl UserAccount {
-    pub(crate) fn new(bytes_per_s: u64, messages_per_s: u64) -> Self {
+    pub(crate) fn new(user: Author, bytes_per_s: u64, messages_per_s: u64) -> Self {
         let rate = |per_s| RateLimiter::direct_with_clock(Quota::per_second(at_least_one(per_s)), MonotonicClock);
-        Self { kibibytes: rate(bytes_per_s / KIB), messages: rate(messages_per_s) }
+        Self { user, kibibytes: rate(bytes_per_s / KIB), messages: rate(messages_per_s) }
     }
 
     /// Takes what is owed, or says after which time to try again. Less than a KiB stays owed.

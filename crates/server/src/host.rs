@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use store::RoomKey;
+use thin_vec::ThinVec;
 
 /// A busy room is compacted when its log is so many times as large as its snapshot, and as what is not worth compacting. That is put off longer where the
 /// changes are small: compaction reads each of them again (0.3 us), which is a third of what accepting it costs. Large ones are memory.
@@ -66,12 +67,13 @@ pub(crate) struct Open {
     pub(crate) members: Vec<u32>,
     voices: Vec<Voice>,
     /// Content that may not be shown yet, with the offset that has to be safe first.
-    held: VecDeque<(u64, Effect)>,
+    #[expect(clippy::box_collection, reason = "a pointer while there is none")]
+    held: Option<Box<VecDeque<(u64, Effect)>>>,
     effects: Effects,
     /// Something was put into the rings that the members have not been offered.
     published: bool,
     /// Members that have asked something, with the offset that has to be safe before the answer is out; then they ask on.
-    asked: VecDeque<(u64, MemberId)>,
+    asked: ThinVec<(u64, MemberId)>,
     /// Of the log since the last snapshot.
     log_bytes: u64,
     log_changes: u64,
@@ -85,12 +87,12 @@ pub(crate) struct Open {
     /// Bytes read for it in this turn.
     read_bytes: usize,
     /// Sockets that were not read because the room did not take inputs.
-    pub(crate) deferred: Vec<u32>,
+    pub(crate) deferred: ThinVec<u32>,
     /// Since when it has had no members.
     pub(crate) vacant_since: Option<Instant>,
     pub(crate) ticked: Instant,
     /// What its database is to be asked.
-    questions: Vec<Question>,
+    questions: ThinVec<Question>,
     /// When it will be told that its time has come, if that is set; milliseconds since the Unix epoch.
     alarm_ms: Option<u64>,
     /// When presence was told last; `presence_is_due`: it is told again at a time that has been set.
@@ -153,10 +155,10 @@ impl Open {
             strict,
             members: Vec::new(),
             voices: Vec::new(),
-            held: VecDeque::new(),
+            held: None,
             effects: Effects::new(),
             published: false,
-            asked: VecDeque::new(),
+            asked: ThinVec::new(),
             log_bytes,
             log_changes,
             snapshot_bytes,
@@ -166,10 +168,10 @@ impl Open {
             bell_is_set: false,
             pass: None,
             read_bytes: 0,
-            deferred: Vec::new(),
+            deferred: ThinVec::new(),
             vacant_since: Some(now),
             ticked: now,
-            questions: Vec::new(),
+            questions: ThinVec::new(),
             alarm_ms: None,
             presence_told: None,
             presence_is_due: false,
@@ -278,7 +280,7 @@ impl Open {
     }
 
     /// What its database is to be asked, in this order.
-    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+    pub(crate) fn take_questions(&mut self) -> ThinVec<Question> {
         std::mem::take(&mut self.questions)
     }
 
@@ -307,8 +309,8 @@ impl Open {
     }
 
     /// Those who were kept waiting, if they need not wait any longer.
-    pub(crate) fn take_deferred(&mut self) -> Vec<u32> {
-        if self.is_busy() { Vec::new() } else { std::mem::take(&mut self.deferred) }
+    pub(crate) fn take_deferred(&mut self) -> ThinVec<u32> {
+        if self.is_busy() { ThinVec::new() } else { std::mem::take(&mut self.deferred) }
     }
 
     /// Notes what was read for it in this turn.
@@ -360,8 +362,6 @@ impl Open {
 
     /// Drops what is only kept to be faster.
     pub(crate) fn rest(&mut self) {
-        self.asked.shrink_to_fit();
-        self.held.shrink_to_fit();
         self.deferred.shrink_to_fit();
         self.voices.iter_mut().for_each(|voice| voice.answers = None);
     }
@@ -381,9 +381,11 @@ impl Open {
     ) {
         self.read_bytes = 0;
         let safe = self.safe();
-        while let Some((_, effect)) = self.held.pop_front_if(|(needs, _)| *needs <= safe) {
+        while let Some((_, effect)) = self.held.as_mut().and_then(|held| held.pop_front_if(|(needs, _)| *needs <= safe))
+        {
             self.carry_out(effect, sockets, deflater, told);
         }
+        self.held.take_if(|held| held.is_empty());
         let needs = self.room.head();
         let mut effects = std::mem::take(&mut self.effects);
         let performed = effects.len();
@@ -395,7 +397,7 @@ impl Open {
                 {
                     socket.outbox.hold();
                 }
-                self.held.push_back((needs, effect));
+                self.held.get_or_insert_default().push_back((needs, effect));
             } else {
                 self.carry_out(effect, sockets, deflater, told);
             }
@@ -406,11 +408,15 @@ impl Open {
             self.effects = effects;
         }
         // What is safe grows by whole turns, so an answer is not behind its own question.
-        while let Some((_, member)) = self.asked.pop_front_if(|(needs, _)| *needs <= safe) {
+        let safe_ones = self.asked.iter().take_while(|(needs, _)| *needs <= safe).count();
+        for (_, member) in self.asked.drain(..safe_ones) {
             if let Some(socket) = member_of(sockets, member) {
                 socket.unanswered = socket.unanswered.saturating_sub(1);
                 answered.push(slot_of(member));
             }
+        }
+        if self.asked.is_empty() {
+            self.asked = ThinVec::new();
         }
     }
 

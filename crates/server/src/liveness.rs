@@ -24,11 +24,17 @@ pub(crate) struct Liveness {
     /// When anything was read last.
     heard_ms: u64,
     pinged_ms: u64,
-    slow_since_ms: Option<u64>,
-    slow_from_bytes: u64,
-    /// Since when a message has been incomplete; 0: none is.
-    incomplete_since_ms: u64,
-    incomplete_bytes: u64,
+    /// Since something has waited for it. Seldom, like the next, so it is kept elsewhere.
+    slow: Option<Box<Since>>,
+    /// Since a message has been incomplete.
+    incomplete: Option<Box<Since>>,
+}
+
+/// A time, and bytes counted from it on, or until then.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    ms: u64,
+    bytes: u64,
 }
 
 /// What is due now.
@@ -75,13 +81,11 @@ impl Liveness {
     pub(crate) fn read(&mut self, bytes: usize, completed: bool, incomplete: bool, now_ms: u64) {
         self.heard_ms = now_ms;
         if completed || !incomplete {
-            self.incomplete_since_ms = 0;
+            self.incomplete = None;
         }
         if incomplete {
-            if self.incomplete_since_ms == 0 {
-                (self.incomplete_since_ms, self.incomplete_bytes) = (now_ms, 0);
-            }
-            self.incomplete_bytes += bytes as u64;
+            let incomplete = self.incomplete.get_or_insert_with(|| Box::new(Since { ms: now_ms, bytes: 0 }));
+            incomplete.bytes += bytes as u64;
         }
     }
 
@@ -131,12 +135,9 @@ impl Liveness {
                 None => {}
             }
         }
-        let open_ms = now_ms.saturating_sub(self.incomplete_since_ms);
-        if self.incomplete_since_ms > 0
-            && open_ms >= config.limits.message_ms
-            && reads
-            && self.incomplete_bytes < BYTES_PER_S_MIN * open_ms / 1_000
-        {
+        let Since { ms, bytes } = **self.incomplete.as_ref()?;
+        let open_ms = now_ms.saturating_sub(ms);
+        if open_ms >= config.limits.message_ms && reads && bytes < BYTES_PER_S_MIN * open_ms / 1_000 {
             let reason = format!("message was not finished within {} s", config.limits.message_ms.div_ceil(1_000));
             return Some(Due::End(Closing::Protocol(1008, reason)));
         }
@@ -146,18 +147,16 @@ impl Liveness {
     /// Something has waited for `slow_ms`, and what was taken meanwhile is less than the slowest rate allowed.
     fn is_too_slow(&mut self, stalled: bool, taken_bytes: u64, now_ms: u64, slow_ms: u64) -> bool {
         if !stalled {
-            self.slow_since_ms = None;
+            self.slow = None;
             return false;
         }
-        let since = *self.slow_since_ms.get_or_insert_with(|| {
-            self.slow_from_bytes = taken_bytes;
-            now_ms
-        });
-        if now_ms - since < slow_ms {
+        let now = Since { ms: now_ms, bytes: taken_bytes };
+        let slow = self.slow.get_or_insert_with(|| Box::new(now));
+        if now_ms - slow.ms < slow_ms {
             return false;
         }
-        let too_slow = taken_bytes - self.slow_from_bytes < BYTES_PER_S_MIN * slow_ms / 1_000;
-        (self.slow_since_ms, self.slow_from_bytes) = (Some(now_ms), taken_bytes);
+        let too_slow = taken_bytes - slow.bytes < BYTES_PER_S_MIN * slow_ms / 1_000;
+        **slow = now;
         too_slow
     }
 }

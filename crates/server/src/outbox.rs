@@ -4,10 +4,11 @@
 //! stalled. Holds no copies of what the ring has. Encodes nothing.
 
 use crate::ring::{Ring, Run};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use room::MemberId;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
+use thin_vec::ThinVec;
 
 /// What an outbox writes to. A write that takes less than it is offered means that the kernel takes no more.
 pub(crate) trait Sink: Write {
@@ -25,8 +26,8 @@ const JOINED_BYTES_MAX: usize = 16 << 10;
 /// The sending side of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// The rest of a frame that was written in part: nothing may come before it.
-    unfinished: Bytes,
+    /// The rest of a frame that was written in part: nothing may come before it. Seldom there, so it is kept elsewhere, like what follows.
+    unfinished: Option<Box<Bytes>>,
     /// `unfinished` counts as private.
     unfinished_is_private: bool,
     /// The ring dropped what comes next, and the room has been asked for all of it.
@@ -36,7 +37,7 @@ pub(crate) struct Outbox {
     stalled: bool,
     failed: bool,
     /// Frames of the socket itself. Few: the latest pong, a ping, a keep-alive.
-    control: Vec<Bytes>,
+    control: ThinVec<Bytes>,
     /// Position in the ring: what comes from here on is still to be sent.
     next: u64,
     /// Frames for this member alone, each with the ring position before which it leaves.
@@ -45,7 +46,7 @@ pub(crate) struct Outbox {
     /// Frames of `private`.
     private_frames: u32,
     /// The last frames. Once set, the ring is not drained any more.
-    ending: Option<Vec<Bytes>>,
+    ending: Option<ThinVec<Bytes>>,
     taken_bytes: u64,
     said: u64,
 }
@@ -157,7 +158,7 @@ impl Outbox {
 
     /// Adds the response to the request, before which nothing is said.
     pub(crate) fn greet(&mut self, response: Vec<u8>) {
-        self.unfinished = response.into();
+        self.left_over(response.into());
     }
 
     /// Lets what the ring has wait, because an answer that belongs before it cannot be given yet. What is private meanwhile is not behind it.
@@ -309,7 +310,7 @@ impl Outbox {
 
     /// What the ring has, if that is all there is, and lies in one piece that one write takes.
     fn only_run<'a>(&self, ring: Option<&'a Ring>, member: MemberId) -> Option<Run<'a>> {
-        let nothing_else = self.unfinished.is_empty()
+        let nothing_else = self.unfinished.is_none()
             && self.private.is_empty()
             && self.control.is_empty()
             && self.ending.is_none()
@@ -323,7 +324,9 @@ impl Outbox {
     /// The next pieces in the order in which they leave.
     fn gather<'a>(&'a self, ring: Option<&'a Ring>, member: MemberId) -> Gathered<'a> {
         let mut gathered = Gathered::new();
-        if !self.unfinished.is_empty() && !gathered.add(Source::Unfinished, &self.unfinished) {
+        if let Some(rest) = &self.unfinished
+            && !gathered.add(Source::Unfinished, rest)
+        {
             return gathered;
         }
         for frame in &self.control {
@@ -372,11 +375,12 @@ impl Outbox {
             written -= piece.bytes;
             self.said += u64::from(piece.bytes > 0 && !matches!(piece.source, Source::Control));
             match piece.source {
-                Source::Unfinished => (self.unfinished, self.unfinished_is_private) = (Bytes::new(), false),
+                Source::Unfinished => (self.unfinished, self.unfinished_is_private) = (None, false),
                 Source::Control => drop(self.control.remove(0)),
                 Source::Private => {
                     let rest = self.take_private().map(PrivateBytes::into_rest).unwrap_or_default();
-                    (self.unfinished_is_private, self.unfinished) = (!rest.is_empty(), rest);
+                    self.unfinished_is_private = !rest.is_empty();
+                    self.left_over(rest);
                 }
                 Source::Ring(end) => self.next = end,
                 Source::Ending => drop(self.take_last()),
@@ -386,7 +390,7 @@ impl Outbox {
 
     fn took_part(&mut self, piece: Piece, written: usize, ring: Option<&Ring>) {
         let whole = match piece.source {
-            Source::Unfinished => std::mem::take(&mut self.unfinished),
+            Source::Unfinished => self.unfinished.take().map(|rest| *rest).unwrap_or_default(),
             Source::Control => self.control.remove(0),
             Source::Private => {
                 self.unfinished_is_private = true;
@@ -395,14 +399,19 @@ impl Outbox {
             Source::Ring(end) => {
                 if let Some(cut) = ring.map(|ring| ring.cut(end, piece.bytes - written)) {
                     // A copy: a slice would keep all that the ring had at this moment.
-                    (self.unfinished, self.next) = (Bytes::copy_from_slice(cut.begun), cut.next);
+                    self.next = cut.next;
+                    self.left_over(Bytes::copy_from_slice(cut.begun));
                 }
                 return;
             }
             Source::Ending => self.take_last().unwrap_or_default(),
         };
-        self.unfinished = whole;
-        self.unfinished.advance(written);
+        self.left_over(whole.slice(written..));
+    }
+
+    /// This comes first from now on.
+    fn left_over(&mut self, rest: Bytes) {
+        self.unfinished = (!rest.is_empty()).then(|| Box::new(rest));
     }
 
     fn take_last(&mut self) -> Option<Bytes> {
@@ -438,7 +447,8 @@ impl Outbox {
 
     /// Bytes for this member alone that the kernel has not taken.
     pub(crate) fn private_bytes(&self) -> usize {
-        self.private_bytes + if self.unfinished_is_private { self.unfinished.len() } else { 0 }
+        self.private_bytes
+            + self.unfinished.as_ref().filter(|_| self.unfinished_is_private).map_or(0, |rest| rest.len())
     }
 
     /// True once, when the ring has dropped what comes next and everything else was taken: a second catch-up behind one that is still waiting
@@ -451,7 +461,7 @@ impl Outbox {
 
     /// The same, without a trace.
     pub(crate) fn has_lost_its_place(&self, ring: &Ring, behind_max: Option<u64>) -> bool {
-        let drained = self.unfinished.is_empty() && self.private.is_empty();
+        let drained = self.unfinished.is_none() && self.private.is_empty();
         let is_behind = |max| self.stalled && ring.end().saturating_sub(self.next) > max;
         let is_lost = drained && ring.is_lost(self.next) || behind_max.is_some_and(is_behind);
         is_lost && !self.lost && self.ending.is_none()
@@ -479,7 +489,7 @@ impl Outbox {
 
     /// All has been said.
     pub(crate) fn is_finished(&self) -> bool {
-        let said = self.ending.as_ref().is_some_and(Vec::is_empty) && self.unfinished.is_empty();
+        let said = self.ending.as_ref().is_some_and(ThinVec::is_empty) && self.unfinished.is_none();
         // A stream that holds something is stalled.
         self.failed || said && !self.stalled
     }

@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 
 /// A chunk takes further frames until it has so many bytes: about what one write hands to the kernel.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Memory that an empty ring may keep for the next frames.
-const KEPT_BYTES_MAX: usize = 512;
 
 /// The frames of one room and dialect that somebody may still have to send.
 #[derive(Debug)]
@@ -47,8 +45,7 @@ pub(crate) struct Run<'a> {
 
 impl Ring {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        // A quiet room has one chunk.
-        Self { chunks: VecDeque::with_capacity(1), next: 0, bytes: 0, bytes_max }
+        Self { chunks: VecDeque::new(), next: 0, bytes: 0, bytes_max }
     }
 
     /// Bytes of its frames.
@@ -59,6 +56,10 @@ impl Ring {
     /// Adds the frame that `write` appends to the bytes it is given.
     pub(crate) fn push(&mut self, except: Option<MemberId>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.chunks.back().is_none_or(|last| last.bytes.len() >= CHUNK_BYTES) {
+            if self.chunks.is_empty() {
+                // A quiet room has one chunk.
+                self.chunks.reserve_exact(1);
+            }
             self.chunks.push_back(Chunk { first: self.next, ..Chunk::default() });
         }
         let Some(last) = self.chunks.back_mut() else { return };
@@ -92,16 +93,9 @@ impl Ring {
         if self.chunks.len() == 1 {
             self.chunks.shrink_to(1);
         }
-        if let Some(last) = self.chunks.back_mut().filter(|last| last.end() <= position) {
-            // Its memory serves the next frames; but a quiet room shall cost next to nothing.
-            if last.bytes.capacity() > KEPT_BYTES_MAX {
-                *last = Chunk::default();
-            }
-            last.bytes.clear();
-            last.frames.clear();
-            last.authors.clear();
-            last.first = self.next;
-            self.bytes = 0;
+        if self.chunks.back().is_some_and(|last| last.end() <= position) {
+            // Most rooms are quiet most of the time, and shall cost next to nothing.
+            (self.chunks, self.bytes) = (VecDeque::new(), 0);
         }
     }
 
@@ -269,6 +263,17 @@ mod tests {
         assert_eq!((ring.end(), ring.is_lost(3), ring.is_lost(4), ring.bytes), (4, true, false, 0));
         ring.push(None, |out| out.push(b'e'));
         assert_eq!(told(&ring, 9, 4), [("e".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn a_quiet_ring_keeps_its_place_and_no_memory() {
+        let mut ring = ring_of(100, &[(1, "aa"), (2, "b")]);
+        ring.trim(1);
+        assert_eq!(told(&ring, 9, 1), [("b".to_owned(), 2)], "somebody has still to be told");
+        ring.trim(2);
+        assert_eq!((ring.chunks.capacity(), ring.end(), ring.is_lost(1), ring.is_lost(2)), (0, 2, true, false));
+        ring.push(None, |out| out.push(b'c'));
+        assert_eq!(told(&ring, 9, 2), [("c".to_owned(), 3)]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::RoomKey;
+use thin_vec::ThinVec;
 
 /// Acts that one read may bring: some bytes make a thousand questions, and far more when they are compressed. The rest waits for the next turn.
 const ACTS_MAX: usize = 4_096;
@@ -41,38 +42,28 @@ const BEHIND_BYTES_MAX: usize = 33 << 20;
 /// How long the last frames may take, and then the client's own close.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// One connection.
+/// One connection. Ordered by hand: what a room's news needs of each member comes first and lies together, since for a thousand of them the time goes
+/// into fetching it.
+#[repr(C)]
 pub(crate) struct Socket {
+    pub(crate) outbox: Outbox,
     pub(crate) stream: Stream,
-    pub(crate) id: ConnectionId,
-    /// Who it is, for the log.
-    pub(crate) user: Author,
-    /// What it may do, as long as the room is not locked.
-    pub(crate) granted: Access,
-    /// On what terms it is here; None: on none that could change.
-    pub(crate) terms: Option<Box<Terms>>,
-    pub(crate) dialect: &'static dyn Dialect,
-    pub(crate) session: Box<dyn Session>,
-    /// How fast its user may speak, where the dialect has a bound of its own.
-    pub(crate) rate: Option<Arc<UserRate>>,
-    pub(crate) decoder: Decoder,
-    /// Compression was negotiated.
-    pub(crate) deflate: bool,
     pub(crate) member: MemberId,
-    pub(crate) room: RoomId,
-    pub(crate) key: RoomKey,
-    /// Where it is in its room's list of members.
-    pub(crate) place: u32,
+    /// What waits until questions before it are answered.
+    pub(crate) backlog: Backlog,
+    /// What was read and not decoded, because that read has brought enough.
+    pub(crate) undecoded: ThinVec<u8>,
+    pub(crate) dialect: &'static dyn Dialect,
     /// Which of its room's rings it reads.
     pub(crate) voice: u8,
     /// The stream may have something to read.
     pub(crate) readable: bool,
     /// The client has ended its side, or the connection is broken.
     pub(crate) hung_up: bool,
-    /// Its last read was mostly tiny frames.
-    pub(crate) splinters: bool,
     /// It is in the list of those to be served.
     pub(crate) queued: bool,
+    /// Its last read was mostly tiny frames.
+    pub(crate) splinters: bool,
     /// A time is set at which it may be read again.
     pub(crate) renewing: bool,
     /// The gate looks at a token that it has shown; what it says meanwhile waits.
@@ -81,21 +72,33 @@ pub(crate) struct Socket {
     pub(crate) deferred: bool,
     /// It has been a WebSocket.
     pub(crate) was_open: bool,
+    /// Compression was negotiated.
+    pub(crate) deflate: bool,
     /// Stateless messages that the application has, and has not answered.
     pub(crate) handed_over: u16,
+    /// Where it is in its room's list of members.
+    pub(crate) place: u32,
+    pub(crate) stage: Stage,
+    pub(crate) room: RoomId,
+    pub(crate) session: Box<dyn Session>,
+    pub(crate) decoder: Decoder,
+    pub(crate) allowance: Allowance,
+    /// How fast its user may speak, where the dialect has a bound of its own.
+    pub(crate) rate: Option<Arc<UserRate>>,
+    /// On what terms it is here; None: on none that could change.
+    pub(crate) terms: Option<Box<Terms>>,
+    pub(crate) accepted: Accepted,
     /// Questions to the room that are not answered yet.
     pub(crate) unanswered: u32,
-    pub(crate) stage: Stage,
-    pub(crate) outbox: Outbox,
-    /// What waits until questions before it are answered.
-    pub(crate) backlog: VecDeque<Act>,
-    /// What was read and not decoded, because that read has brought enough.
-    pub(crate) undecoded: Vec<u8>,
+    /// What it may do, as long as the room is not locked.
+    pub(crate) granted: Access,
     pub(crate) liveness: Liveness,
-    pub(crate) allowance: Allowance,
+    pub(crate) id: ConnectionId,
+    /// Who it is, for the log.
+    pub(crate) user: Author,
+    pub(crate) key: RoomKey,
     /// Why it ends, in words for the log. The first reason counts.
     pub(crate) ended: Option<Box<str>>,
-    pub(crate) accepted: Accepted,
 }
 
 /// How far a connection has come.
@@ -117,6 +120,43 @@ pub(crate) struct Waiting {
     pub(crate) early: Vec<u8>,
     pub(crate) address: ClientAddress,
     pub(crate) deadline: Instant,
+}
+
+/// Acts in their order. Seldom there are any: none take a pointer.
+#[derive(Default)]
+pub(crate) struct Backlog(
+    #[expect(clippy::box_collection, reason = "a pointer while there is none")] Option<Box<VecDeque<Act>>>,
+);
+
+impl Backlog {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Act> {
+        self.0.iter().flat_map(|acts| acts.iter())
+    }
+
+    pub(crate) fn into_acts(self) -> impl Iterator<Item = Act> {
+        self.0.into_iter().flat_map(|acts| *acts)
+    }
+
+    pub(crate) fn push_back(&mut self, act: Act) {
+        self.0.get_or_insert_default().push_back(act);
+    }
+
+    pub(crate) fn push_front(&mut self, act: Act) {
+        self.0.get_or_insert_default().push_front(act);
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Act> {
+        let acts = self.0.as_mut()?;
+        let front = acts.pop_front();
+        if acts.is_empty() {
+            self.0 = None;
+        }
+        front
+    }
 }
 
 /// As it stands in the log.
@@ -170,7 +210,7 @@ impl Socket {
         let (mut completed, mut may_go_on, mut frames, mut between) = (false, true, 0, 0);
         loop {
             if (acts.len() >= ACTS_MAX || !may_go_on) && !bytes.is_empty() {
-                self.undecoded = bytes.to_vec();
+                self.undecoded = bytes.into();
                 break;
             }
             let decoded = self.decoder.decode(&mut bytes, arena, inflater);
@@ -246,7 +286,6 @@ impl Socket {
     /// Gives memory back that only made it faster.
     pub(crate) fn rest(&mut self) {
         self.outbox.rest();
-        self.backlog.shrink_to_fit();
         self.undecoded.shrink_to_fit();
     }
 
@@ -338,7 +377,7 @@ impl Socket {
 
     /// It takes no more part; what is left is to send the last frames.
     pub(crate) fn begin_ending(&mut self) {
-        self.backlog = VecDeque::new();
+        self.backlog = Backlog::default();
         self.stage = Stage::Ending { until: Instant::now() + ENDING };
     }
 

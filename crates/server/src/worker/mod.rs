@@ -497,7 +497,7 @@ impl Worker {
         self.guarded(room, |worker| {
             let Some(open) = worker.open_room(room) else { return };
             // What it has said counts, unless what is accepted now would come too late for the disk; what it has asked nobody would read.
-            for act in backlog.into_iter().filter(|act| act.asker().is_none() && !stopping) {
+            for act in backlog.into_acts().filter(|act| act.asker().is_none() && !stopping) {
                 if let Act::Room(input) = act {
                     open.handle(input, now_ms);
                 }

@@ -15,7 +15,7 @@ use crate::outbox::Outbox;
 use crate::request::{error_response, refusal_response};
 use crate::room_kind::RoomKind;
 use crate::slots::{RoomId, member_at};
-use crate::socket::{ConnectionId, Socket, Stage, Waiting};
+use crate::socket::{Backlog, ConnectionId, Socket, Stage, Waiting};
 use crate::upgrade::{MEMORY_FULL, SHUTTING_DOWN};
 use crate::websocket::Decoder;
 use dialect::Entry;
@@ -23,11 +23,11 @@ use identity::Permission;
 use mio::Interest;
 use room::{Access, Closing, Input, Kind};
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use store::RoomKey;
+use thin_vec::ThinVec;
 
 /// An empty room that is not settled yet is asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -106,8 +106,8 @@ impl Worker {
             handed_over: 0,
             stage: Stage::Waiting(Box::new(Waiting { admission, hello, early, address, deadline })),
             outbox: Outbox::default(),
-            backlog: VecDeque::new(),
-            undecoded: Vec::new(),
+            backlog: Backlog::default(),
+            undecoded: ThinVec::new(),
             liveness: Liveness::new(now_ms),
             allowance: Allowance::new(super::per_second(limits, None), now),
             ended: None,

@@ -230,7 +230,7 @@ impl Worker {
     /// A token was no good: what was said behind it counts for nothing.
     fn refuse_token(&mut self, slot: usize) {
         if let Some(socket) = self.sockets.get_mut(slot) {
-            socket.backlog.clear();
+            socket.backlog = crate::socket::Backlog::default();
         }
         self.dismiss(slot, &Closing::Unauthorized);
     }

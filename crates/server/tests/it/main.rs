@@ -37,6 +37,7 @@ mod transport;
 mod webhooks;
 mod y_sweet;
 
+mod listener;
 mod page;
 mod provider;
 mod spy;

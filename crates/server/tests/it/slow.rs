@@ -1,7 +1,13 @@
 //! A client that does not read costs itself its place, and nobody else anything.
 
-use crate::provider::{Provider, Said, awareness, step_1};
-use crate::world::{Running, config, memory};
+use crate::listener::{Listener, Told, WIRES, Wire};
+use crate::provider::{Provider, Said, awareness, content_of, step_1};
+use crate::world::{Running, config, limited, memory};
+use dialect::{NOTES, ROOM_DB};
+use server::config::Limits;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use store::Store;
 use testkit::client::{Client, Heard};
 
 /// One edit, larger than the ring of these tests by a little less than half.
@@ -51,6 +57,180 @@ async fn who_falls_behind_is_caught_up_with_one_update_and_delays_nobody() {
     reader.until_shown(2, writer.writer.clock).await;
     assert_eq!(slow.content(), writer.content());
     assert_eq!(reader.content(), writer.content());
+}
+
+/// What becomes of a member of a dialect that is behind.
+#[derive(Clone, Copy, Debug)]
+enum Behind {
+    /// It gets what it has missed, in one update.
+    CaughtUp,
+    /// It is closed and comes back: at the latest when so many frames wait for it.
+    Closed { code: u16, reason: &'static str, frames: u64 },
+}
+
+const BEHIND: [(&str, Behind); 5] = [
+    ("y-websocket", Behind::CaughtUp),
+    ("hocuspocus", Behind::CaughtUp),
+    ("y-sweet", Behind::CaughtUp),
+    ("json-yjs", Behind::Closed { code: 1013, reason: "slow consumer", frames: 4_096 }),
+    ("sessions", Behind::Closed { code: 1013, reason: "slow consumer", frames: 512 }),
+];
+
+#[test]
+fn the_table_has_every_dialect_that_is_yjs() {
+    let is_yjs = |name: &&str| ![NOTES.name(), ROOM_DB.name()].contains(name);
+    let all: Vec<&str> = dialect::ALL.iter().map(|dialect| dialect.name()).filter(is_yjs).collect();
+    assert_eq!(BEHIND.map(|(name, _)| name), *all);
+    assert_eq!(WIRES.each_ref().map(|wire| wire.dialect.name()), *all);
+    for (wire, (name, behind)) in WIRES.iter().zip(BEHIND) {
+        let frames = if let Behind::Closed { frames, .. } = behind { Some(frames) } else { None };
+        assert_eq!(wire.dialect.behind_max(), frames, "{name}");
+    }
+}
+
+/// A room with a member of a dialect that does not read, another one that does, and a writer.
+struct Crowd {
+    server: Running,
+    store: Arc<dyn Store>,
+    slow: Listener,
+    reader: Listener,
+    writer: Provider,
+}
+
+impl Crowd {
+    async fn gather(wire: &'static Wire, limit: impl FnOnce(&mut Limits)) -> Self {
+        let store = memory();
+        let server = Running::start(limited(limit), store.clone()).await;
+        let slow = Listener::enter_narrow(server.address, wire, 1).await;
+        let reader = Listener::enter(server.address, wire, 3).await;
+        let writer = Provider::enter(server.address, "/r", 2).await;
+        Self { server, store, slow, reader, writer }
+    }
+
+    /// Writes, and waits until all are served who read. Whoever speaks the same dialect gets each edit once, by itself and in order, as if nobody were slow.
+    async fn write(&mut self, text: &str, edits: usize) {
+        for _ in 0..edits {
+            self.writer.write(text).await;
+        }
+        self.writer.until_saved().await;
+        let told = self.reader.hear_until_shown(2, self.writer.writer.clock).await;
+        let single = told.iter().filter(|told| is_single(told, text.len())).count();
+        let others = told.iter().filter(|told| **told != Told::Other).count() - single;
+        assert_eq!((single, others), (edits, 0), "{told:?}");
+    }
+
+    /// Everybody has what the room has, and goes on with the next edit.
+    async fn agree(mut self) {
+        let store = self.store.clone();
+        let room = || content_of(&server::export(&*store, "r").expect("the room is there"));
+        assert_eq!((self.slow.shown(2), self.reader.shown(2)), (self.writer.shown(2), self.writer.shown(2)));
+        assert!([self.slow.content(), self.reader.content(), self.writer.content()].iter().all(|own| *own == room()));
+        self.write("and on it goes", 1).await;
+        let told = self.slow.hear_until_shown(2, self.writer.writer.clock).await;
+        assert_eq!(told.iter().filter(|told| **told != Told::Other).count(), 1, "{told:?}");
+        assert!(is_single(&told[told.len() - 1], "and on it goes".len()), "{told:?}");
+        assert_eq!(self.slow.content(), room());
+    }
+}
+
+/// An edit that put so many letters into the text, and nothing that was told before.
+fn is_single(told: &Told, letters: usize) -> bool {
+    matches!(told, Told::New(bytes) if (letters..letters + 40).contains(bytes))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_falls_behind_has_the_whole_document_in_the_end_whatever_it_speaks() {
+    for (wire, (name, behind)) in WIRES.iter().zip(BEHIND) {
+        if let Behind::CaughtUp = behind {
+            let mut crowd = Crowd::gather(wire, |limits| limits.ring_bytes_max = 64 << 10).await;
+            catch_up(&mut crowd, name).await;
+            crowd.agree().await;
+        }
+    }
+}
+
+async fn catch_up(crowd: &mut Crowd, name: &str) {
+    let text = "x".repeat(EDIT_BYTES);
+    for edit in 0..EDITS {
+        if edit == EDITS / 2 {
+            crowd.slow.write("still here").await;
+            crowd.reader.hear_until_shown(1, 10).await;
+        }
+        crowd.write(&text, 1).await;
+    }
+    crowd.writer.until_shown(1, 10).await;
+    let mut told = crowd.slow.hear_until_shown(2, crowd.writer.writer.clock).await;
+    told.extend(crowd.slow.hear_until_shown(1, 10).await);
+    told.retain(|told| *told != Told::Other);
+    let is_catch_up = |told: &&Told| matches!(told, Told::New(bytes) | Told::Partly(bytes) if *bytes > 2 * EDIT_BYTES);
+    let catch_ups = told.iter().filter(is_catch_up).count();
+    let single = told.iter().filter(|told| is_single(told, EDIT_BYTES)).count();
+    // Its own edit comes back once, alone or with what it has missed.
+    let own = told.iter().filter(|told| is_single(told, "still here".len())).count();
+    assert_eq!((catch_ups + single + own, own <= 1), (told.len(), true), "{name}: {told:?}");
+    // A second one when its buffers were full right behind a frame: then it loses its place once more behind the first.
+    assert!((1..=2).contains(&catch_ups) && single < EDITS, "{name}: {catch_ups} catch-ups, {single} single edits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_closed_for_being_behind_has_the_whole_document_when_it_comes_back() {
+    for (wire, (name, behind)) in WIRES.iter().zip(BEHIND) {
+        let Behind::Closed { code, reason, frames } = behind else { continue };
+        let ways = [
+            ("the ring has dropped what it needs", 64 << 10, EDIT_BYTES, 1, 0..frames),
+            ("too many frames wait", 256 << 20, 100, 64, frames..u64::MAX),
+        ];
+        for (way, ring_bytes_max, letters, batch, unread) in ways {
+            let mut crowd = Crowd::gather(wire, |limits| {
+                (limits.ring_bytes_max, limits.room_connections_max) = (ring_bytes_max, 3);
+            })
+            .await;
+            let (written, told) = write_until_closed(&mut crowd, &"x".repeat(letters), batch).await;
+            let single = told.iter().filter(|told| is_single(told, letters)).count() as u64;
+            let others = told.iter().filter(|told| **told != Told::Other).count() as u64 - single;
+            assert_eq!(told.last(), Some(&Told::Closed(code, reason.to_owned())), "{name}: {way}");
+            assert_eq!(others, 1, "{name}: {way}: something else than edits and the end in {told:?}");
+            assert!(unread.contains(&(written - single)), "{name}: {way}: {single} of {written} edits");
+            assert_eq!(crowd.slow.shown(1), 0, "{name}: nobody is told its own edits");
+
+            crowd.slow = Listener::enter(crowd.server.address, wire, 1).await;
+            crowd.slow.hear_until_shown(2, crowd.writer.writer.clock).await;
+            assert_eq!(crowd.slow.shown(1), 4, "{name}: {way}");
+            crowd.agree().await;
+        }
+    }
+}
+
+/// Writes until one is closed that does not read. Returns how many edits that took, and what it was told up to its end.
+async fn write_until_closed(crowd: &mut Crowd, text: &str, batch: usize) -> (u64, Vec<Told>) {
+    crowd.slow.write("mine").await;
+    crowd.reader.hear_until_shown(1, 4).await;
+    crowd.writer.until_shown(1, 4).await;
+    let mut written = 0;
+    while is_full(crowd.server.address).await {
+        crowd.write(text, batch).await;
+        written += batch as u64;
+        assert!(written * (text.len() as u64) < 64 << 20, "nobody is closed");
+    }
+    let mut told = Vec::new();
+    while !matches!(told.last(), Some(Told::Closed(..) | Told::Gone)) {
+        told.push(crowd.slow.hear().await);
+    }
+    (written, told)
+}
+
+/// The room takes nobody else: none of its members has gone.
+async fn is_full(address: SocketAddr) -> bool {
+    match Client::connect_with(address, "/r", "").await {
+        Ok(mut newcomer) => {
+            newcomer.finish().await;
+            false
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.status, 503, "{refusal:?}");
+            true
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

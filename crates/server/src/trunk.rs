@@ -40,6 +40,8 @@ const READ_BYTES: usize = 64 << 10;
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 /// Of what is out already and still in memory with the rest.
 const WRITTEN_BYTES_MAX: usize = 64 << 10;
+/// Longest header of a frame out of a channel: with so many bytes it can be read, whatever follows.
+const HEADER_BYTES_MAX: usize = 10;
 /// Documents of one socket. Each is a member of a room, and the socket's task looks at all of them.
 const DOCUMENTS_MAX: usize = 256;
 /// Of the trunk's own answers, pongs and refusals, above which the socket is not read: a client that only asks would have them pile up.
@@ -152,7 +154,7 @@ impl Drop for Counted {
 /// One document's way to its room.
 struct Link {
     far: Far,
-    /// Taken from the channel, and not told yet.
+    /// Taken from the channel, and not told yet: at most what that holds, and a header.
     pending: Vec<u8>,
     /// Of the message that has been begun.
     left: usize,
@@ -452,13 +454,19 @@ impl Trunk {
 
     fn collect_from(&mut self, line: usize) {
         let Some(Some(link)) = self.links.get_mut(line) else { return };
-        if link.ended.is_none() {
+        // What was kept back goes first.
+        if link.ended.is_none() && link.pending.len() < HEADER_BYTES_MAX {
             link.ended = link.far.take(&mut link.pending);
         }
-        let mut at = 0;
+        let (mut at, mut keeps_back) = (0, false);
         while at < link.pending.len() {
             if link.left == 0 && self.ended.is_some() {
                 // Nothing more is begun.
+                break;
+            }
+            if link.left == 0 && self.wire.is_full() {
+                // Each message becomes longer by its address: all of them together might be hundreds of times what the channel had.
+                keeps_back = true;
                 break;
             }
             if link.left == 0 {
@@ -483,6 +491,11 @@ impl Trunk {
         self.speaking = (link.left > 0).then_some(line);
         if self.speaking.is_none() {
             self.waiting.drain(..).for_each(|frame| self.wire.unsent.extend_from_slice(&frame));
+        }
+        if keeps_back {
+            // Its turn is not over, so that no more than one link keeps something.
+            self.turn = line;
+            return;
         }
         let Some(Some(link)) = self.links.get_mut(line) else { return };
         if let Some(ended) = link.ended.clone() {

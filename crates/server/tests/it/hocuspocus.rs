@@ -432,6 +432,44 @@ async fn what_waits_for_a_socket_is_counted_and_stays_small() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_socket_is_bounded_also_where_addresses_are_longer_than_messages() {
+    /// What may wait for the socket, and memory for that, for the channel and for the statuses behind it, all of which may double when they grow.
+    const FULL: u64 = 256 << 10;
+    const BOUND: u64 = 2 << 20;
+    /// Of messages of four bytes, which have more than a thousand each with their address: several times what the system keeps for a socket.
+    const STATUSES: usize = 20_000;
+    let mut hurry = two_workers();
+    hurry.keep_alive_ms = 100;
+    let world = Administered::with("hp-wire", memory(), hurry).await;
+    let (ann, address) = (token("ann", json!({})), "r".repeat(1_024));
+    let mut slow = narrow(&world.server, 1).await;
+    let mut witness = Page::open(world.server.address, 2).await;
+    for page in [&mut slow, &mut witness] {
+        page.enter(&address, &ann).await;
+    }
+    let before = memory_bytes(&world).await;
+    // Known already, so that there is nothing to tell of them but that they are saved.
+    let nothing_new = binary(&to(&address, &update(&[0, 0])));
+    for _ in 0..STATUSES / 100 {
+        slow.client.send_raw(&nothing_new.repeat(100)).await;
+    }
+    slow.write(&address, "behind them").await;
+    witness.until_shown(&address, 1, 11).await;
+    let counted = async { while memory_bytes(&world).await < before + FULL {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("counted when it is full");
+    // It is looked at all the time while the socket takes one part after the other.
+    let mut most = 0;
+    for saved in (0..=STATUSES).step_by(200) {
+        slow.until_saved(&address, saved).await;
+        most = most.max(memory_bytes(&world).await);
+    }
+    slow.until_shown(&address, 1, 11).await;
+    slow.until_saved(&address, STATUSES + 1).await;
+    assert!(most < before + BOUND, "{} bytes are held for one socket", most - before);
+    world.server.stop((slow, witness)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_an_acceptance_is_counted_and_given_back() {
     let mut hurry = config();
     // Then it is counted more often.

@@ -1,14 +1,16 @@
 // All workloads against all servers:
 //   node bench/compare.mjs [--runs 3] [--only fanout-100,open] [--servers relay,concord,y-websocket-server,hocuspocus,y-sweet]
-//        [--modes] [--growth] [--all] [--seconds N] [--out target/compare] [--concord PATH] [--relay PATH] [--y-sweet PATH]
-// Builds nothing. Each cell is a freshly started server with an empty data folder on core 0, and `concord bench` on core 1. Within a run the servers
-// take turns at each workload, so that noise hits all of them alike. Writes results.json, results.md and chart.svg after each workload.
+//        [--modes] [--growth] [--all] [--seconds N] [--out target/compare] [--concord PATH] [--relay PATH] [--y-sweet PATH] [--install]
+// --install first builds and fetches what is missing for that, and is all that is done if it stands alone; without it nothing is built. Each cell is a freshly
+// started server with an empty data folder on core 0, and `concord bench` on core 1. Within a run the servers take turns at each workload, so that noise hits
+// all of them alike. Writes results.json, results.md and chart.svg after each workload.
 
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { commands, install, programs } from './compare/install.mjs'
 import { freePort, machine, openFilesMax, pinning } from './compare/machine.mjs'
 import { short, write } from './compare/report.mjs'
 import { durabilities, servers } from './compare/servers.mjs'
@@ -30,9 +32,10 @@ const { values } = parseArgs({
     growth: flag,
     all: flag,
     out: text(join(root, 'target/compare')),
-    concord: text(join(root, 'target/release/concord')),
-    relay: text(join(root, 'target/release/relay')),
-    'y-sweet': text(join(root, 'target/peers/bin/y-sweet'))
+    concord: text(programs.concord),
+    relay: text(programs.relay),
+    'y-sweet': text(programs.ySweet),
+    install: flag
   }
 })
 
@@ -49,9 +52,11 @@ const [runs, seconds] = [number('runs', 1), number('seconds', 1)]
 const out = resolve(values.out)
 const traces = join(root, 'target/traces')
 const paths = { relay: resolve(values.relay), concord: resolve(values.concord), ySweet: resolve(values['y-sweet']) }
+/** What is to be measured, in words. */
+const asked = process.argv.slice(2).filter(word => word !== '--install')
 const pin = pinning()
 const notes = pin === null ? ['two cores cannot be had here (taskset -c 0, taskset -c 1): load and server were not pinned, and share what there is'] : []
-const results = { machine: machine(), date: new Date().toISOString().slice(0, 10), arguments: process.argv.slice(2).map(word => relativeTo(word)), versions: {}, missing: {}, notes, tables: [] }
+const results = { machine: machine(), date: new Date().toISOString().slice(0, 10), arguments: asked.map(word => relativeTo(word)), versions: {}, missing: {}, notes, tables: [] }
 
 /** The cell that is being measured: a process group of its own, which is the load and the server that it starts. */
 let cell = null
@@ -63,7 +68,11 @@ process.on('exit', () => {
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 
-if (!existsSync(paths.concord)) fail(`${values.concord} is not there; it is the load as well: cargo build --release -p server, or --concord PATH`)
+if (values.install) {
+  const failed = await install(needed(chosenTables()))
+  if (asked.length === 0) process.exit(failed.length > 0 ? 1 : 0)
+}
+if (!existsSync(paths.concord)) fail(`${values.concord} is not there; it is the load as well: ${commands.server}, or --concord PATH`)
 mkdirSync(out, { recursive: true })
 for (const note of notes) console.log(note)
 const tables = chosenTables()
@@ -83,6 +92,13 @@ function chosenTables () {
   const only = list('only', values.only, [...new Set(candidates.flatMap(table => Object.keys(table.workloads)))])
   for (const table of candidates) table.workloads = pick(table.workloads, Object.keys(table.workloads).filter(name => only.includes(name)))
   return candidates
+}
+
+/** What has to be there for these. */
+function needed (tables) {
+  const names = tables.flatMap(({ name, columns }) => name === 'modes' ? ['concord'] : Object.keys(columns))
+  const wanted = tables.flatMap(({ workloads }) => Object.values(workloads)).flatMap(({ trace }) => trace ?? [])
+  return { servers: [...new Set(names)], traces: [...new Set(wanted)].map(name => join(traces, name)), paths }
 }
 
 function list (option, given, known) {
@@ -131,7 +147,7 @@ async function measure ({ columns, workloads, ...table }) {
 
 function wordsFor (workload) {
   if (workload.trace !== undefined && !existsSync(join(traces, workload.trace))) {
-    return { refused: `${join('target/traces', workload.trace)} is not there; make it with: node conformance/traces.mjs --write target/traces (after npm ci --prefix conformance)` }
+    return { refused: `${join('target/traces', workload.trace)} is not there; make it with: ${commands.traces} (after ${commands.conformance})` }
   }
   return wordsOf(workload, { seconds, traces, openFilesMax: openFilesMax() })
 }

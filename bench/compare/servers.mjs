@@ -2,20 +2,19 @@
 // Read by compare.mjs. Starts nothing but to ask for versions.
 
 import { execFileSync } from 'node:child_process'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { commands, isExecutable } from './install.mjs'
 import { documents, restarts } from './workloads.mjs'
 
 const peers = fileURLToPath(new URL('../peers', import.meta.url))
-const installPeers = 'npm ci --prefix bench/peers'
-const installYSweet = 'cargo install y-sweet --version 0.9.1 --locked --root target/peers'
 
 /** All servers by name. `command` makes the words of a command line; `can` is what beside relaying it does; `stop` ends it in a way that it stores. */
 export function servers ({ relay, concord, ySweet }) {
   return {
     relay: {
       can: [],
-      missing: notExecutable(relay, 'cargo build --release -p bench --bin relay, or --relay PATH'),
+      missing: notExecutable(relay, `${commands.relay}, or --relay PATH`),
       version: () => `of ${commit()}`,
       command: port => [relay, `127.0.0.1:${port}`]
     },
@@ -47,7 +46,7 @@ export function servers ({ relay, concord, ySweet }) {
       dialect: 'y-sweet',
       // At SIGTERM `y-sweet serve` ends without storing.
       stop: 'INT',
-      missing: notExecutable(ySweet, `${installYSweet}, or --y-sweet PATH`),
+      missing: notExecutable(ySweet, `${commands.ySweet}, or --y-sweet PATH`),
       version: () => {
         try {
           // It has no --version; cargo writes down what it has installed.
@@ -74,25 +73,21 @@ export function durabilities ({ concord }) {
 function concordServer (concord, args = []) {
   return {
     can: [documents, restarts],
-    missing: notExecutable(concord, 'cargo build --release -p server, or --concord PATH'),
+    missing: notExecutable(concord, `${commands.server}, or --concord PATH`),
     version: () => `${execFileSync(concord, ['--version'], { encoding: 'utf8' }).trim()} of ${commit()}`,
     command: (port, folder) => [concord, '--listen', `127.0.0.1:${port}`, '--data', folder, '--log-level', 'warn', ...args]
   }
 }
 
 function notExecutable (path, command) {
-  try {
-    accessSync(path, constants.X_OK)
-  } catch {
-    return command
-  }
+  return isExecutable(path) ? undefined : command
 }
 
 function notInstalled (name) {
   try {
     versionOf(name)
   } catch {
-    return installPeers
+    return commands.peers
   }
 }
 

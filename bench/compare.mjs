@@ -1,5 +1,5 @@
 // All workloads against all servers:
-//   node bench/compare.mjs [--runs 3] [--only fanout-100,open] [--servers relay,concord,y-websocket-server,hocuspocus,y-sweet]
+//   node bench/compare.mjs [--runs 3] [--only fanout-100,open] [--servers relay,relay-log,concord,y-websocket-server,hocuspocus,y-sweet]
 //        [--modes] [--growth] [--all] [--seconds N] [--out target/compare] [--concord PATH] [--relay PATH] [--y-sweet PATH] [--install]
 // --install first builds and fetches what is missing for that, and is all that is done if it stands alone; without it nothing is built. Each cell is a freshly
 // started server with an empty data folder on core 0, and `concord bench` on core 1. Within a run the servers take turns at each workload, so that noise hits

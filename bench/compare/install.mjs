@@ -37,7 +37,7 @@ export async function install ({ servers, traces, paths }) {
   const steps = [
     // It is the load as well.
     ['Concord', commands.server, lacks('concord')],
-    ['the relay', commands.relay, measures('relay') && lacks('relay')],
+    ['the relay', commands.relay, measures('relay', 'relay-log') && lacks('relay')],
     ['the npm packages that read the traces', commands.conformance, lacksTraces && !hasPackages('conformance')],
     ['the traces', commands.traces, lacksTraces],
     ['the peers from npm', commands.peers, measures('y-websocket-server', 'hocuspocus') && !hasPackages('bench/peers')],

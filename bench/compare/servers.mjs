@@ -19,9 +19,9 @@ export function servers ({ relay, concord, ySweet }) {
       command: port => [relay, `127.0.0.1:${port}`]
     },
     // What the kernel takes for storing as well: the log, its syncs, and the author's own frames.
-    'relay with a log': {
+    'relay-log': {
       can: [],
-      missing: notExecutable(relay, 'cargo build --release -p bench --bin relay, or --relay PATH'),
+      missing: notExecutable(relay, `${commands.relay}, or --relay PATH`),
       version: () => `of ${commit()}`,
       command: (port, folder) => [relay, `127.0.0.1:${port}`, '--log', `${folder}/log`]
     },

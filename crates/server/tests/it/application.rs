@@ -32,7 +32,12 @@ impl Application {
                         let mut bytes = Vec::new();
                         while !is_whole(&bytes) && matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
                         let request = String::from_utf8_lossy(&bytes).into_owned();
-                        let (status, body) = answers.lock().unwrap_or_else(PoisonError::into_inner)(&request);
+                        // An answer may wait: on a thread of the runtime it could keep all others from hearing of their sockets.
+                        let answered = tokio::task::spawn_blocking(move || {
+                            let answer = answers.lock().unwrap_or_else(PoisonError::into_inner)(&request);
+                            (answer, request)
+                        });
+                        let ((status, body), request) = answered.await.expect("answers do not panic");
                         asked.send_modify(|asked| asked.push(request));
                         let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n", body.len());
                         // Status 302 leads to where it came from; nobody may follow.

@@ -333,7 +333,6 @@ async fn held(
         if !std::mem::take(&mut is_first) {
             return (200, json!({ "permission": "none" }).to_string());
         }
-        // Blocks one thread of the test's runtime; the server has the other.
         let _given_up = released.recv_timeout(testkit::client::PATIENCE);
         (200, json!({ "permission": first, "ttl_s": 3_600 }).to_string())
     })

@@ -247,7 +247,7 @@ impl Open {
     /// Lets the room do what time brings. True: there is something to settle.
     pub(crate) fn tick(&mut self, now_ms: u64) -> bool {
         self.handle(Input::Tick, now_ms);
-        !self.effects.is_empty() || self.room.presence_waits() || self.has_failed()
+        !self.effects.is_empty() || self.room.presence_waits() || self.has_alarm() || self.has_failed()
     }
 
     /// Tells presence that has changed, unless it was told a moment ago: then the time is returned at which it will be. So one who moves alone is seen at

@@ -411,6 +411,7 @@ impl Worker {
         }
         open.ticked = now;
         open.rest();
+        open.counted_bytes = self.shared.memory.change(open.counted_bytes, open.bytes());
         let id = *id;
         let compact = open.is_quiet() && open.wants_compaction(self.shared.config.store.compact_bytes_min, true);
         if open.room.wants_ticks() || open.has_failed() {

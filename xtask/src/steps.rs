@@ -54,8 +54,6 @@ impl Report {
 pub(crate) fn everything(report: &mut Report) {
     without_clients(report);
     clients(report);
-    // After the release build, of which it uses nearly all.
-    report.add("counts", counts::check(false));
 }
 
 pub(crate) fn without_clients(report: &mut Report) {
@@ -90,8 +88,15 @@ fn clients(report: &mut Report) {
     report.add("npm packages of the pages", install("conformance/pages"));
     report.add("chromium", chromium());
     let (store, echo, server) = (built_file("examples/stdio"), built_file("examples/echo"), built_file("concord"));
+    // Neither depends on time, and each takes a core for minutes. The counts use nearly all of the release build.
+    let (documents, counts) = std::thread::scope(|scope| {
+        let documents = scope.spawn(|| node_step(&["documents.mjs", &store]));
+        let counts = counts::check(false);
+        (documents.join().unwrap_or_else(|_| Outcome::failed("documents.mjs: the step has panicked")), counts)
+    });
+    report.add("documents against yjs", documents);
+    report.add("counts", counts);
     report.add("websocket codec", node_step(&["codec.mjs", &echo]));
-    report.add("documents against yjs", node_step(&["documents.mjs", &store]));
     report.add("editing traces", node_step(&["traces.mjs", &store]));
     report.add("conformance", node_step(&["run.mjs", &server]));
 }
